@@ -1,0 +1,87 @@
+"""Events on their way to a client: encoded once, where their record is read, and carried as bytes from there on."""
+
+from typing import NamedTuple
+
+from cell.log.v1 import record_pb2 as log
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_core.cursor import Cursor
+
+
+class PositionedEvent(NamedTuple):
+    """An event at its place in a partition."""
+
+    offset: int
+    piece: bytes
+    """Field `updates` of a ConnectResponse, with its tag and length: frames are made by joining pieces."""
+    event_time_us: int
+    direct_ref: bytes
+    """For a message of a direct conversation its encoded MessageRef; else empty."""
+    sender_id: str
+
+
+class EventsPage(NamedTuple):
+    """Some of a user's stored events, in order."""
+
+    events: list[PositionedEvent]
+    through_offset: int
+    """Every stored event of the user at or before this is in `events` or before the page (R9)."""
+    through_time_us: int
+    persisted_offset: int
+    """How far history had come before the rows were read; the page is the last one if it equals `through_offset`."""
+
+
+def varint(value: int) -> bytes:
+    """A non-negative integer as protobuf writes it."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_LENGTHS = tuple(varint(length) for length in range(16_384))
+_UPDATES_TAG = b"\x0a"  # ConnectResponse.updates = 1, SubscribeResponse.updates = 1
+_EVENT_TAG = b"\x0a"  # Update.event = 1
+_CURSOR_TAG = b"\x0a"  # Event.cursor = 1
+
+
+def _length(value: int) -> bytes:
+    return _LENGTHS[value] if value < 16_384 else varint(value)
+
+
+def event_bytes(cursor: str, event_without_cursor: bytes) -> bytes:
+    """An encoded Event: its cursor before what the record holds (a message's encoding may be joined from its fields)."""
+    return b"".join((_CURSOR_TAG, _length(len(cursor)), cursor.encode("ascii"), event_without_cursor))
+
+
+def event_piece(cursor: str, event_without_cursor: bytes) -> bytes:
+    """The piece that shows an event."""
+    event = event_bytes(cursor, event_without_cursor)
+    length = _length(len(event))
+    return b"".join((_UPDATES_TAG, _length(1 + len(length) + len(event)), _EVENT_TAG, length, event))
+
+
+def update_piece(update: messaging.Update) -> bytes:
+    """The piece that shows any update."""
+    encoded = update.SerializeToString()
+    return b"".join((_UPDATES_TAG, _length(len(encoded)), encoded))
+
+
+def gap_piece(after: Cursor, until: Cursor) -> bytes:
+    """The piece that shows a gap."""
+    return update_piece(messaging.Update(gap=messaging.Gap(after=after.encode(), until=until.encode())))
+
+
+def positioned(logged: log.LoggedEvent, incarnation: bytes, partition: int, offset: int) -> PositionedEvent:
+    """A record's event at its place, encoded for every user of the partition."""
+    cursor = Cursor(incarnation, partition, offset, logged.event_time_us).encode()
+    return PositionedEvent(
+        offset, event_piece(cursor, logged.event), logged.event_time_us, _direct_ref(logged), logged.sender_id
+    )
+
+
+def _direct_ref(logged: log.LoggedEvent) -> bytes:
+    if logged.kind != log.EVENT_KIND_MESSAGE or logged.participant_count != 2:
+        return b""
+    return messaging.Event.FromString(logged.event).message.ref.SerializeToString()

@@ -1,0 +1,39 @@
+"""The link port. Its messages are those of cell.delivery.v1, in one process too: there is one vocabulary."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from cell.delivery.v1 import session_link_pb2 as link
+
+Out = TypeVar("Out")
+In = TypeVar("In")
+
+
+class LinkClosed(Exception):
+    """The link has ended, for whatever reason; nothing outlives it (R7). What was sent may have arrived or not."""
+
+
+class LinkEnd(ABC, Generic[Out, In]):
+    """One end of a link. First in, first out, each way; used by tasks of one event loop."""
+
+    @abstractmethod
+    def send(self, messages: Sequence[Out]) -> None:
+        """Queue messages for the other end; never blocks. Raises LinkClosed.
+
+        A queue past its bound in bytes means the other end has stopped taking: the link ends, and sessions attach anew.
+        """
+
+    @abstractmethod
+    async def receive(self) -> Sequence[In]:
+        """The next messages, at least one. Raises LinkClosed once the link has ended, after what arrived before."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the link. May be called twice."""
+
+
+OwnerEnd = LinkEnd[link.OwnerMessage, link.ServerMessage]
+"""The delivery service's end."""
+ServerEnd = LinkEnd[link.ServerMessage, link.OwnerMessage]
+"""The messaging server's end."""
