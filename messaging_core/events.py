@@ -19,6 +19,10 @@ class PositionedEvent(NamedTuple):
     sender_id: str
 
 
+class HistoryUnavailable(Exception):
+    """History cannot answer now; try again."""
+
+
 class EventsPage(NamedTuple):
     """Some of a user's stored events, in order."""
 

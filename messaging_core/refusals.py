@@ -55,6 +55,10 @@ class Refused(Exception):
     retry_after_s: float | None = None
     """Overrides the rule's."""
 
+    def retry_seconds(self) -> float | None:
+        """When to try again; None = trying it unchanged does not help."""
+        return RULES[self.reason].retry_after_s if self.retry_after_s is None else self.retry_after_s
+
     def __str__(self) -> str:
         return f"{messaging.RejectedReason.Name(self.reason)}: {self.detail}"
 
