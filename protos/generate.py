@@ -1,7 +1,7 @@
 """Makes what is derived from the contracts: the Python code beside each .proto file, and the baseline of "only add".
 
-    python protos/generate.py              the code: *_pb2.py, *_pb2.pyi, and *_pb2_grpc.py where there is a service
-    python protos/generate.py --baseline   protos/baseline.binpb: today's contracts, which later ones may only add to
+Without arguments: the code, which is *_pb2.py, *_pb2.pyi and, where there is a service, *_pb2_grpc.py. With --baseline:
+protos/baseline.binpb, today's contracts, which later ones may only add to.
 """
 
 import argparse
