@@ -9,28 +9,47 @@ from cell.delivery.v1 import session_link_pb2 as link
 Out = TypeVar("Out")
 In = TypeVar("In")
 
+QUEUE_BYTES = 64 * 1024 * 1024
+"""Default bound of what one end may have queued for the other."""
+
 
 class LinkClosed(Exception):
     """The link has ended, for whatever reason; nothing outlives it (R7). What was sent may have arrived or not."""
 
 
+class LinkRefused(Exception):
+    """The server will not serve this link: the two sides do not stand on the same log. Raised by what serves it."""
+
+
+class LinkBroken(Exception):
+    """The other end broke the order of messages. Raised by what serves the link."""
+
+
 class LinkEnd(ABC, Generic[Out, In]):
     """One end of a link. First in, first out, each way; used by tasks of one event loop."""
 
+    @property
+    @abstractmethod
+    def queued_bytes(self) -> int:
+        """What was sent and the other end has not taken yet; a sender that can wait does so while this is high."""
+
     @abstractmethod
     def send(self, messages: Sequence[Out]) -> None:
-        """Queue messages for the other end; never blocks. Raises LinkClosed.
+        """Queue messages for the other end; never blocks. They must not change from then on. Raises LinkClosed.
 
         A queue past its bound in bytes means the other end has stopped taking: the link ends, and sessions attach anew.
         """
 
     @abstractmethod
     async def receive(self) -> Sequence[In]:
-        """The next messages, at least one. Raises LinkClosed once the link has ended, after what arrived before."""
+        """The next messages, at least one. Raises LinkClosed once the link has ended, after what arrived before.
+
+        One task at a time; cancelling it loses nothing.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """End the link. May be called twice."""
+        """End the link. What was sent still goes out if the other end takes it within a second. May be called twice."""
 
 
 OwnerEnd = LinkEnd[link.OwnerMessage, link.ServerMessage]
