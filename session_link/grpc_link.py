@@ -52,7 +52,7 @@ async def dial(
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=_KEEPALIVE)
     try:
-        call = channel.stream_stream(f"/{_SERVICE}/Link")()
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(f"/{_SERVICE}/Link")()
         await call.wait_for_connection()
     except BaseException as error:
         await channel.close()
@@ -63,7 +63,10 @@ async def dial(
 
 
 def add_session_link_service(
-    server: grpc.aio.Server, serve: Callable[[ServerEnd], Awaitable[None]], *, queue_bytes: int = QUEUE_BYTES
+    server: grpc.aio.Server,
+    serve: Callable[[ServerEnd], Awaitable[object]],
+    *,
+    queue_bytes: int = QUEUE_BYTES,
 ) -> None:
     """Serve links on a gRPC server. `serve` runs each until it ends; it may raise LinkRefused or LinkBroken."""
 
@@ -74,11 +77,14 @@ def add_session_link_service(
         if status is not grpc.StatusCode.OK:
             await context.abort(status, details)
 
-    method = grpc.stream_stream_rpc_method_handler(handle)  # no serializers: bytes in, bytes out
+    # No serializers: bytes in, bytes out.
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Link": method}),))
 
 
-async def _serve(end: "_ServerGrpcEnd", serve: Callable[[ServerEnd], Awaitable[None]]) -> tuple[grpc.StatusCode, str]:
+async def _serve(
+    end: "_ServerGrpcEnd", serve: Callable[[ServerEnd], Awaitable[object]]
+) -> tuple[grpc.StatusCode, str]:
     serving = asyncio.ensure_future(serve(end))
     try:
         # gRPC cancels the handler when the other side is gone; whoever serves sees LinkClosed in its turn instead.

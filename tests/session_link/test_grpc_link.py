@@ -12,6 +12,7 @@ from session_link.grpc_link import SERVER_OPTIONS, add_session_link_service, dia
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
 
 METHOD = "/cell.delivery.v1.SessionLinkService/Link"
+RawCall = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 @asynccontextmanager
@@ -42,7 +43,7 @@ async def test_a_frame_that_does_not_parse_ends_the_call_with_invalid_argument()
         received.extend(await until_closed(end))
 
     async with serving(serve) as address, grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(METHOD)()
+        call: RawCall = channel.stream_stream(METHOD)()
         await call.write(link.LinkRequest(messages=[link.OwnerMessage()]).SerializeToString())
         await call.write(b"\xff\xff\xff")
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -91,7 +92,9 @@ async def test_an_ordinary_stub_understands_the_frames() -> None:
         )()
         await call.write(link.LinkRequest())
         await call.write(link.LinkRequest(messages=[link.OwnerMessage(claim=link.Claim(partition=1))]))
-        assert await call.read() == link.LinkResponse(messages=[link.ServerMessage(detach=link.Detach(user_number=4))])
+        assert await call.read() == link.LinkResponse(
+            messages=[link.ServerMessage(detach=link.Detach(user_number=4))]
+        )
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
 
@@ -107,7 +110,7 @@ async def test_the_serving_function_sees_the_end_when_the_dialer_is_killed() -> 
 
     async with serving(serve) as address:
         channel = grpc.aio.insecure_channel(address)
-        call = channel.stream_stream(METHOD)()
+        call: RawCall = channel.stream_stream(METHOD)()
         await call.wait_for_connection()
         await asyncio.wait_for(began.wait(), 30)
         call.cancel()

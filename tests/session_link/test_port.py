@@ -82,7 +82,7 @@ def send_without_end(owner: OwnerEnd) -> None:
 
 async def room_in(end: OwnerEnd | ServerEnd) -> None:
     """Return when the queue of an end is at most half full; a link has no event for that."""
-    while end.queued_bytes > QUEUE_BYTES // 2:  # noqa: ASYNC110
+    while end.queued_bytes > QUEUE_BYTES // 2:
         await asyncio.sleep(0.001)
 
 
