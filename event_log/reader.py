@@ -1,0 +1,276 @@
+"""How a partition is read, by delivery and history alike (R1, R2, R3, R5).
+
+What becomes of a record is decided by the log up to it and nothing else (I1): no clock, no memory that a restart would lose.
+
+- A **copy** is taken if it is above the highest origin taken from its source and the origin forwarded before it is not (R1).
+- An **origin** with a command id is dropped if any earlier record, dropped or not, has the same sender and id within W of it
+  by the running maximum of append times (R3). It is a conflict if its payload is not that of the oldest such record.
+- **Unreadable** records are those of which no one could make an event (R5). If the source of a copy can be read, it still
+  counts for R1, and an id for R3, so that readers of two versions that differ in what they can show agree on the rest. If
+  nothing can be read, it may have been any source's copy: the chain of every source is *open* until its next copy, which is
+  taken though its predecessor is missing. Otherwise one such record would make a hole of all that follows it.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from cell.log.v1 import record_pb2 as log
+from cell.messaging.v1 import messaging_pb2 as messaging
+from event_log import commit_metadata
+from event_log.commit_metadata import MAX_OFFSET, TailState
+from event_log.port import Assignment, Commit, LogError, LogRecord, Truncated
+from event_log.recent_ids import RecentIds
+from messaging_core.limits import DEDUP_WINDOW_S
+
+WINDOW_US = int(DEDUP_WINDOW_S * 1_000_000)
+"""W of R3."""
+SNAPSHOT_EVERY_US = WINDOW_US // 16
+SNAPSHOT_EVERY_RECORDS = 4_096
+MAX_SNAPSHOTS = 32
+"""Of the reader's state, for tail starts to come; 8 bytes for each partition of the log in each."""
+
+_EVENT_FIELDS = {
+    log.EVENT_KIND_MESSAGE: "message",
+    log.EVENT_KIND_REACTION_CHANGED: "reaction_changed",
+    log.EVENT_KIND_RECEIVED_MARK: "received_mark",
+    log.EVENT_KIND_READ_MARK: "read_mark",
+}
+_parse_record = log.Record.FromString
+_parse_event = messaging.Event.FromString
+
+
+class IncarnationChanged(LogError):
+    """The commit is of another log than the one that is read."""
+
+
+class Verdict(Enum):
+    """What becomes of a record."""
+
+    EFFECTIVE = "effective"
+    """It counts: tell it, store it, and forward it if it is an origin."""
+    DUPLICATE = "duplicate"
+    """An origin whose id is in force, with the same payload (R3)."""
+    CONFLICT = "conflict"
+    """An origin whose id is in force, with another payload (R3)."""
+    STALE = "stale"
+    """A copy of an origin that was taken already (R1)."""
+    HOLE = "hole"
+    """A copy whose predecessor has not been taken; both will come again (R1)."""
+    UNREADABLE = "unreadable"
+    """No one can make an event of it: keep it as a dead letter and show a gap (R5)."""
+
+
+class Reading:
+    """A record and what becomes of it."""
+
+    __slots__ = ("append_time_us", "copy", "event", "offset", "origin", "reason", "verdict")
+
+    def __init__(self, offset: int, append_time_us: int) -> None:
+        self.offset = offset
+        self.append_time_us = append_time_us
+        self.verdict = Verdict.UNREADABLE
+        self.reason = ""
+        """Why it is unreadable; else empty."""
+        self.origin: log.Origin | None = None
+        """Unless it is unreadable, this or `copy` is set."""
+        self.copy: log.Copy | None = None
+        self.event: messaging.Event | None = None
+        """The event without its cursor, decoded; set if effective."""
+
+    @property
+    def logged(self) -> log.LoggedEvent:
+        """What both kinds carry. Not of an unreadable record."""
+        return self._carrier().logged
+
+    @property
+    def recipients(self) -> Sequence[str]:
+        """The users of this partition that it is for, and in an origin those of all others. Not of an unreadable record."""
+        carrier = self._carrier()
+        return carrier.participant_ids if isinstance(carrier, log.Origin) else carrier.recipient_ids
+
+    def _carrier(self) -> log.Origin | log.Copy:
+        carrier = self.origin or self.copy
+        if carrier is None:
+            raise ValueError(f"record {self.offset} is unreadable: {self.reason}")
+        return carrier
+
+
+class _Snapshot(NamedTuple):
+    """The reader's state before the record at `offset`, but for ids."""
+
+    offset: int
+    running_time_us: int
+    chains: Sequence[int]
+
+
+class PartitionReader:
+    """Reads one partition from its tail start on, in order, and says of each record what becomes of it.
+
+    Seek to `tail_start` and give every record to `read`. Act on those from `acts_from` on. Verdicts are those of a reader
+    that never stopped (I1) from `exact_from` on; below it an origin that was dropped may look effective, so a window must
+    not start there.    Raises Truncated if the log no longer has the tail, IncarnationChanged or CommitUnreadable if the
+    commit does not fit it.
+    """
+
+    def __init__(
+        self, partition: int, incarnation: str, partition_count: int, assignment: Assignment
+    ) -> None:
+        start = _start(partition, incarnation, partition_count, assignment)
+        self._partition = partition
+        self._incarnation = incarnation
+        self.tail_start = start.tail_start
+        self.acts_from = assignment.committed.offset if assignment.committed else start.tail_start
+        self.exact_from = start.exact_from
+        self._kept_from = start.exact_from
+        self.next_offset = start.tail_start
+        """One above the last record read."""
+        self._running_time_us = start.running_time_us
+        self._chains = list(start.chains)
+        self._ids = RecentIds(WINDOW_US)
+        self._snapshots: list[_Snapshot] = []
+        self._take_snapshot(start.tail_start)
+
+    def read(self, record: LogRecord) -> Reading:
+        """Judge the next record. Raises ValueError if it is not above the last one."""
+        offset, append_time_us, value = record
+        if offset < self.next_offset:
+            raise ValueError(f"record {offset} where {self.next_offset} or more was due")
+        if self._running_time_us >= self._snapshot_due_us or offset >= self._snapshot_due_offset:
+            self._take_snapshot(offset)
+        self.next_offset = offset + 1
+        if append_time_us > self._running_time_us:
+            self._running_time_us = append_time_us
+        reading = Reading(offset, append_time_us)
+        try:
+            parsed = _parse_record(value)
+        except DecodeError:
+            self._open_chains(reading, "not a record")
+            return reading
+        kind = parsed.WhichOneof("record")
+        if kind == "origin":
+            self._read_origin(reading, parsed.origin)
+        elif kind == "copy":
+            self._read_copy(reading, parsed.copy)
+        else:
+            self._open_chains(reading, "neither an origin nor a copy")
+        return reading
+
+    def commit_at(self, offset: int, keep_from: int | None = None) -> Commit:
+        """A commit of `offset`, from which a new owner reads exactly what this one did, from min(offset, keep_from) on.
+
+        Its tail start is at or below both, and at or below the first record within W before them (I4). `keep_from` is what
+        else is still needed: history's position, or the start of a window; it must not fall from call to call (where it
+        does, the highest counts). Raises ValueError for an offset that was not reached yet, or is before the tail.
+        """
+        if not self.tail_start <= offset <= self.next_offset:
+            raise ValueError(f"offset {offset} is not within {self.tail_start} to {self.next_offset}")
+        self._kept_from = max(self._kept_from, offset if keep_from is None else min(offset, keep_from))
+        tail = self._tail_for(self._kept_from)
+        state = TailState(self._incarnation, tail.offset, self._kept_from, tail.running_time_us, tail.chains)
+        return Commit(offset, commit_metadata.encode(state))
+
+    def _read_origin(self, reading: Reading, origin: log.Origin) -> None:
+        verdict = Verdict.EFFECTIVE
+        logged = origin.logged
+        if command_id := origin.command_id:
+            key = f"{logged.sender_id}\0{command_id}"
+            first = self._ids.use(key, origin.payload_digest, self._running_time_us)
+            if first is not None:
+                verdict = Verdict.DUPLICATE if first == origin.payload_digest else Verdict.CONFLICT
+        if verdict is Verdict.EFFECTIVE and not _decode(reading, logged, origin.participant_ids):
+            return
+        reading.origin = origin
+        reading.verdict = verdict
+
+    def _read_copy(self, reading: Reading, copy: log.Copy) -> None:
+        source, origin = copy.source_partition, copy.source_offset
+        previous = copy.previous_offset if copy.HasField("previous_offset") else -1
+        if not (0 <= source < len(self._chains) and source != self._partition):
+            self._open_chains(reading, f"a copy from partition {source}")
+            return
+        if not -1 <= previous < origin < MAX_OFFSET:
+            self._open_chains(reading, f"a copy of origin {origin} after {previous}")
+            return
+        chain = self._chains[source]
+        taken, is_open = (chain >> 1) - 1, chain & 1
+        if origin <= taken:
+            verdict = Verdict.STALE
+        elif previous > taken and not is_open:
+            verdict = Verdict.HOLE
+        else:
+            verdict = Verdict.EFFECTIVE
+            self._chains[source] = (origin + 1) << 1
+            if not _decode(reading, copy.logged, copy.recipient_ids):
+                return
+        reading.copy = copy
+        reading.verdict = verdict
+
+    def _open_chains(self, reading: Reading, reason: str) -> None:
+        reading.reason = reason
+        self._chains = [chain | 1 for chain in self._chains]
+
+    def _take_snapshot(self, offset: int) -> None:
+        self._snapshots.append(_Snapshot(offset, self._running_time_us, tuple(self._chains)))
+        self._snapshot_due_us = self._running_time_us + SNAPSHOT_EVERY_US
+        self._snapshot_due_offset = offset + SNAPSHOT_EVERY_RECORDS
+        if len(self._snapshots) > MAX_SNAPSHOTS:  # a coarser choice of tail starts, all of them good ones
+            del self._snapshots[1:-1:2]
+
+    def _tail_for(self, exact_from: int) -> _Snapshot:
+        """The newest snapshot with everything within W before `exact_from` above it; older ones are not needed any more.
+
+        The oldest always is such a one: it was for a lower `exact_from`, or is the tail start of the commit itself.
+        """
+        snapshots = self._snapshots
+        at = max(i for i, s in enumerate(snapshots) if s.offset <= exact_from or i == 0)
+        oldest_needed_us = snapshots[at].running_time_us - WINDOW_US
+        at = max(i for i in range(at + 1) if i == 0 or snapshots[i].running_time_us < oldest_needed_us)
+        del snapshots[:at]
+        return snapshots[0]
+
+
+def _decode(reading: Reading, logged: log.LoggedEvent, recipients: Sequence[str]) -> bool:
+    """Whether clients could make something of the event; says why not."""
+    try:
+        event = _parse_event(logged.event)
+    except DecodeError:
+        reading.reason = "its event does not decode"
+        return False
+    field = event.WhichOneof("event")
+    if field is None or field != _EVENT_FIELDS.get(logged.kind):
+        reading.reason = f"kind {logged.kind} with an event of {field or 'unknown'}"
+    elif not logged.sender_id or not recipients:
+        reading.reason = "it names no sender or no recipients"
+    else:
+        reading.event = event
+        return True
+    return False
+
+
+def _start(partition: int, incarnation: str, partition_count: int, assignment: Assignment) -> TailState:
+    committed = assignment.committed
+    if committed is None:
+        start = TailState(incarnation, 0, 0, 0, [0] * partition_count)
+    else:
+        start = commit_metadata.decode(committed.metadata)
+    if start.incarnation != incarnation:
+        raise IncarnationChanged(
+            f"partition {partition}: committed in log {start.incarnation}, this is {incarnation}"
+        )
+    if len(start.chains) != partition_count:
+        raise IncarnationChanged(
+            f"partition {partition}: committed in a log of {len(start.chains)} partitions, this one has {partition_count}"
+        )
+    if assignment.start_offset > start.tail_start:
+        raise Truncated(
+            f"partition {partition}: records from {start.tail_start} are needed,"
+            f" the log starts at {assignment.start_offset}"
+        )
+    if committed is not None and committed.offset > assignment.end_offset:
+        raise Truncated(
+            f"partition {partition}: committed through {committed.offset}, the log ends at {assignment.end_offset}"
+        )
+    return start
