@@ -1,1 +1,1 @@
-"""What every part of the cell agrees on: ids, cursors, clocks, refusals, limits. Imports no service and does no I/O but SQLite's."""
+"""What every part of the cell agrees on: ids, cursors, clocks, refusals, limits. Imports no service."""

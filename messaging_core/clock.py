@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 MAX_SKEW_US = 60_000_000
-"""How far above this machine's clock an observed time is honoured. Clocks of a cell's machines must agree better than this."""
+"""How far above this machine's clock an observed time is honoured. A cell's machines must agree better than this."""
 
 
 def wall_us() -> int:

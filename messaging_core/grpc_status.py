@@ -13,21 +13,23 @@ DOMAIN = "messaging.cell"
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
-async def abort(context: "grpc.aio.ServicerContext[Any, Any]", refused: Refused) -> NoReturn:
-    """End a unary call for this reason."""
-    rule = RULES[refused.reason]
-    await context.abort(rule.status, refused.detail, ((_DETAILS_KEY, _details(refused)),))
+async def abort(
+    context: "grpc.aio.ServicerContext[Any, Any]", refused: Refused, status: grpc.StatusCode | None = None
+) -> NoReturn:
+    """End a unary call for this reason, with the reason's status unless another is given."""
+    status = status or RULES[refused.reason].status
+    await context.abort(status, refused.detail, ((_DETAILS_KEY, _details(refused, status)),))
     raise AssertionError("abort raises")
 
 
-def _details(refused: Refused) -> bytes:
+def _details(refused: Refused, code: grpc.StatusCode) -> bytes:
     info = error_details_pb2.ErrorInfo(reason=reason_name(refused.reason), domain=DOMAIN)
     info.metadata["outcome"] = "NOT_DONE" if refused.outcome == 1 else "UNKNOWN"
     if refused.field:
         info.metadata["field"] = refused.field
     if refused.limit:
         info.metadata["limit"] = str(refused.limit)
-    status = status_pb2.Status(code=RULES[refused.reason].status.value[0], message=refused.detail)
+    status = status_pb2.Status(code=code.value[0], message=refused.detail)
     status.details.append(_packed(info))
     if (seconds := refused.retry_seconds()) is not None:
         delay = duration_pb2.Duration()

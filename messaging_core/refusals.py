@@ -65,4 +65,4 @@ class Refused(Exception):
 
 def reason_name(reason: int) -> str:
     """A reason as it stands in ErrorInfo.reason: without its enum's prefix."""
-    return messaging.RejectedReason.Name(reason).removeprefix("REJECTED_REASON_")  # type: ignore[arg-type]
+    return messaging.RejectedReason.Name(reason).removeprefix("REJECTED_REASON_")
