@@ -1,0 +1,306 @@
+"""One owned partition: from records to what links are told and what other partitions are sent."""
+
+from collections.abc import Callable, Sequence
+
+from cell.delivery.v1 import session_link_pb2 as link
+from cell.log.v1 import record_pb2 as log
+from delivery_service.attaches import Asked, WaitingAttaches
+from delivery_service.forwarding import Forwarder
+from delivery_service.interest import Interest
+from delivery_service.outbox import Outbox
+from delivery_service.settings import DeliverySettings
+from delivery_service.window import Missing, Told, Window
+from event_log.port import Assignment, Commit, LogRecord
+from event_log.reader import PartitionReader, Reading, Verdict
+from messaging_core.cursor import Cursor, incarnation_bytes
+from messaging_core.events import PositionedEvent, gap_piece, positioned
+
+ATTACHED = link.ATTACH_OUTCOME_ATTACHED
+PARTIAL = link.ATTACH_OUTCOME_PARTIAL
+BEHIND = link.ATTACH_OUTCOME_BEHIND
+PAST_END = link.ATTACH_OUTCOME_PAST_END
+
+
+class OwnedPartition:
+    """Decides; never awaits. Records and attaches go in; outboxes fill and copies queue up in the order of what went in.
+
+    It replays the tail to rebuild the reader's state and the window, and acts from the committed offset on: what is below
+    was forwarded, and is delivered by replies to attaches. So attaches are answered, and the partition is to be claimed,
+    only once it is `active`.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        incarnation: str,
+        partition_count: int,
+        partition_of: Callable[[str], int],
+        settings: DeliverySettings,
+    ) -> None:
+        """Start to own a partition. Raises event_log.port.LogError where PartitionReader does."""
+        self.number = assignment.partition
+        self.generation = assignment.generation
+        self._reader = PartitionReader(self.number, incarnation, partition_count, assignment)
+        self.seek_to = self._reader.tail_start
+        """Where reading starts."""
+        self.position = self._reader.tail_start
+        """One above the last record read."""
+        self.forwarder = Forwarder(self.number, settings.forwarding)
+        self.rereads: list[Asked] = []
+        """Attaches that need records from the log again; see `reread`."""
+        self._window = Window(self._reader.exact_from, settings.window_bytes)
+        self._interest: Interest[Outbox] = Interest()
+        self._waiting = WaitingAttaches()
+        self._next_due: int | None = None
+        self._acts_from = self._reader.acts_from
+        self._known_end = assignment.end_offset
+        self._newest_us = 0
+        self._through_sent = -1
+        self._committed: tuple[int, int] | None = None
+        self._incarnation = incarnation_bytes(incarnation)
+        self._partition_of = partition_of
+        self._reply_bytes = settings.reply_bytes
+
+    @property
+    def active(self) -> bool:
+        """Whether the tail has been replayed: claim the partition now."""
+        return self.position >= self._acts_from
+
+    # --- records ---
+
+    def take(self, records: Sequence[LogRecord]) -> None:
+        """Read the next records: tell links, queue copies, answer attaches that waited for this."""
+        exact_from = self._reader.exact_from
+        for record in records:
+            reading = self._reader.read(record)
+            if reading.verdict is Verdict.EFFECTIVE:
+                self._take_event(reading)
+            elif reading.offset >= exact_from:
+                self._take_other(reading)
+            self.position = reading.offset + 1
+            if self._next_due is not None and self.position >= self._next_due:
+                self._answer_due()
+
+    def tell_through(self) -> None:
+        """Say on every link how far it has been told, if the partition has moved since (I8)."""
+        through = self.position - 1
+        if through > self._through_sent and self.active:
+            self._through_sent = through
+            for outbox in self._interest.links:
+                outbox.through(self.number, through, self._newest_us)
+
+    def _take_event(self, reading: Reading) -> None:
+        offset, logged = reading.offset, reading.logged
+        if offset < self._reader.exact_from:  # replayed for the reader's sake alone
+            self._newest_us = max(self._newest_us, logged.event_time_us)
+            return
+        here: Sequence[str] = reading.recipients
+        if reading.origin is not None:
+            by_target = self._by_partition(here)
+            here = by_target.pop(self.number, ())
+            if by_target and offset >= self._acts_from:
+                self.forwarder.forward(offset, logged, by_target)
+        self._tell(positioned(logged, self._incarnation, self.number, offset), here)
+
+    def _tell(self, event: PositionedEvent, users: Sequence[str] | None) -> None:
+        offset = event.offset
+        if event.event_time_us > self._newest_us:
+            self._newest_us = event.event_time_us
+        self._window.add(event, users)
+        if offset < self._acts_from:
+            return
+        if users is None:
+            for outbox in self._interest.links:
+                outbox.routed(self.number, event, None)
+        else:
+            for outbox, numbers in self._interest.numbers(users).items():
+                outbox.routed(self.number, event, numbers)
+
+    def _take_other(self, reading: Reading) -> None:
+        if reading.verdict is Verdict.UNREADABLE:
+            self._tell(self._gap(reading.offset), None)
+            return
+        self._window.skip(reading.offset)
+        if reading.verdict is Verdict.CONFLICT and reading.origin and reading.offset >= self._acts_from:
+            sender = reading.origin.logged.sender_id
+            for outbox, numbers in self._interest.numbers((sender,)).items():
+                outbox.conflict(self.number, numbers[0], reading.origin.command_id)
+
+    def _gap(self, offset: int) -> PositionedEvent:
+        """What stands for a record nobody can read (R5), with the time of the newest event before it."""
+        time_us = self._newest_us
+        after, until = (Cursor(self._incarnation, self.number, o, time_us) for o in (offset - 1, offset))
+        return PositionedEvent(offset, gap_piece(after, until), time_us, b"", "")
+
+    def _by_partition(self, users: Sequence[str]) -> dict[int, list[str]]:
+        by_partition: dict[int, list[str]] = {}
+        partition_of = self._partition_of
+        for user in users:
+            target = partition_of(user)
+            if target in by_partition:
+                by_partition[target].append(user)
+            else:
+                by_partition[target] = [user]
+        return by_partition
+
+    # --- attaches (R8) ---
+
+    def attach(self, outbox: Outbox, attach: link.Attach) -> None:
+        """Answer an attach, now or when its place in the partition's order has come.
+
+        An owner may lag behind what a session has seen, through an earlier owner or through history. Such a session has
+        missed nothing yet: it waits until the owner has come past its cursor, and is live from there.
+        """
+        asked = Asked(outbox, attach)
+        due = max(attach.after_offset + 1, self._acts_from)
+        if self.position >= due:
+            self._answer(asked)
+        else:
+            self._waiting.add(due, asked)
+            self._next_due = self._waiting.next_due()
+
+    def detach(self, outbox: Outbox, number: int) -> None:
+        """The link's user with this number takes no more events; attaches of it that wait are void."""
+
+        def is_void(asked: Asked) -> bool:
+            return asked.outbox is outbox and asked.attach.user_number == number
+
+        self._interest.remove(outbox, number)
+        self._forget(is_void)
+
+    def unlink(self, outbox: Outbox) -> None:
+        """The link has ended, and nothing outlives it (R7)."""
+        self._interest.drop(outbox)
+        self._forget(lambda asked: asked.outbox is outbox)
+
+    def give_up(self) -> Sequence[Asked]:
+        """Take out all attaches that are not answered yet: this instance will not."""
+        waiting, self.rereads = [*self.rereads, *self._waiting.remove(lambda _: True)], []
+        self._next_due = None
+        return waiting
+
+    def past_known_end(self) -> Sequence[Asked]:
+        """Attaches whose offset may be past the log's end: read the end now, then `judge`."""
+        return (
+            self._waiting.unjudged(max(self._known_end, self.position)) if self._next_due is not None else ()
+        )
+
+    def judge(self, asked: Sequence[Asked], end_offset: int) -> None:
+        """Refuse those of these attaches that are past an end of the log that was read after they came."""
+        self._known_end = max(self._known_end, end_offset)
+        for one in asked:
+            one.judged = True
+        judged = frozenset(asked)
+        refused = self._waiting.remove(lambda one: one in judged and one.attach.after_offset >= end_offset)
+        self._next_due = self._waiting.next_due()
+        for one in refused:
+            one.outbox.reply(one.attach, PAST_END)
+
+    def _answer_due(self) -> None:
+        for asked in self._waiting.due(self.position):
+            self._answer(asked)
+        self._next_due = self._waiting.next_due()
+
+    def _answer(self, asked: Asked) -> None:
+        outbox, attach = asked.outbox, asked.attach
+        missed = self._window.since(attach.user_id, attach.after_offset)
+        if missed is Missing.BEHIND:
+            outbox.reply(attach, BEHIND)
+        elif missed is Missing.REREAD:
+            self.rereads.append(asked)
+        elif (fit := self._fitting(missed, attach.credit_bytes)) < len(missed):
+            self._reply_partial(asked, missed[:fit], missed[fit].offset - 1)
+        else:
+            self._interest.add(outbox, attach.user_number, attach.user_id)
+            outbox.reply(attach, ATTACHED, missed, self.position - 1, self._newest_us)
+
+    def _fitting(self, events: Sequence[PositionedEvent], credit_bytes: int) -> int:
+        """How many of these the credit takes: at least one, or a session might never get on."""
+        credit_bytes = min(credit_bytes, self._reply_bytes)
+        for count, event in enumerate(events):
+            credit_bytes -= len(event.piece)
+            if credit_bytes < 0 and count:
+                return count
+        return len(events)
+
+    def _reply_partial(self, asked: Asked, events: Sequence[PositionedEvent], through_offset: int) -> None:
+        time_us = max((event.event_time_us for event in events), default=0)
+        asked.outbox.reply(asked.attach, PARTIAL, events, through_offset, time_us)
+
+    def _forget(self, is_void: Callable[[Asked], bool]) -> None:
+        if self._next_due is not None:
+            self._waiting.remove(is_void)
+            self._next_due = self._waiting.next_due()
+        if self.rereads:
+            self.rereads = [asked for asked in self.rereads if not is_void(asked)]
+
+    # --- reading again what memory did not keep (R8) ---
+
+    def reread_from(self) -> int:
+        """Where the records start that the oldest of `rereads` needs."""
+        return min(asked.attach.after_offset for asked in self.rereads) + 1
+
+    def reread(self, start: int, records: Sequence[LogRecord]) -> None:
+        """Answer those of `rereads` that these records from `start` on can serve: in part, so they come again.
+
+        Others stay. If there are no records the log does not have them any more: history is to say so (R11).
+        """
+        asked, self.rereads = self.rereads, []
+        below = min(records[-1].offset + 1, self._window.start) if records else self._window.start
+        for one in asked:
+            after = one.attach.after_offset
+            if self._window.since(one.attach.user_id, after) is not Missing.REREAD:
+                self._answer(one)  # history has caught up meanwhile
+            elif not start <= after + 1 < below:
+                self.rereads.append(one)
+            elif records:
+                self._answer_from(records, one, below)
+            else:
+                one.outbox.reply(one.attach, BEHIND)
+
+    def _answer_from(self, records: Sequence[LogRecord], asked: Asked, below: int) -> None:
+        attach = asked.attach
+        events = [
+            event
+            for record in records
+            if attach.after_offset < record.offset < below
+            and (event := self._event_again(record, attach.user_id)) is not None
+        ]
+        fit = self._fitting(events, attach.credit_bytes)
+        through = below - 1 if fit == len(events) else events[fit].offset - 1
+        self._reply_partial(asked, events[:fit], through)
+
+    def _event_again(self, record: LogRecord, user: str) -> PositionedEvent | None:
+        """The event of a record that was read before, if it is for this user."""
+        told = self._window.told(record.offset)
+        if told is Told.UNREADABLE:
+            return self._gap(record.offset)
+        if told is Told.INEFFECTIVE:
+            return None
+        parsed = log.Record.FromString(record.value)
+        if parsed.WhichOneof("record") == "origin":
+            logged, users = parsed.origin.logged, parsed.origin.participant_ids
+        else:
+            logged, users = parsed.copy.logged, parsed.copy.recipient_ids
+        return positioned(logged, self._incarnation, self.number, record.offset) if user in users else None
+
+    # --- commits (R2) ---
+
+    def history_has(self, persisted: int) -> None:
+        """History has stored everything below this offset."""
+        self._window.history_has(persisted)
+
+    def commit(self) -> Commit | None:
+        """What is to be committed, if it has changed: the first record not forwarded in full (I3)."""
+        if not self.active:
+            return None
+        offset = max(self.forwarder.first_unforwarded(self.position), self._acts_from)
+        if (offset, self._window.persisted) == self._committed:
+            return None
+        self._committed = offset, self._window.persisted
+        return self._reader.commit_at(offset, keep_from=self._window.persisted)
+
+    def commit_failed(self) -> None:
+        """The last commit did not get through: make it anew."""
+        self._committed = None

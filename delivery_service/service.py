@@ -1,0 +1,331 @@
+"""The delivery service's shell: a consumer loop, a loop for each link, and what follows the log's slower answers."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from cell.delivery.v1 import session_link_pb2 as link
+from delivery_service.forwarding import Parcel
+from delivery_service.links import Links, LinkTarget
+from delivery_service.outbox import Outbox
+from delivery_service.partition import OwnedPartition
+from delivery_service.settings import DeliverySettings
+from event_log.port import (
+    Assignment,
+    Commit,
+    CommitFenced,
+    EventLog,
+    Fate,
+    GroupConsumer,
+    LogFull,
+    LogUnavailable,
+    NewRecord,
+    Polled,
+    Settled,
+    Truncated,
+)
+
+GROUP = "delivery"
+HISTORY_GROUP = "history"
+_SLICE_S = 0.005
+"""Longest turn of the event loop spent on records before others on it get theirs."""
+_BATCH_BYTES = 512 * 1024
+"""Of copies, handed to the log at once."""
+
+_log = structlog.get_logger(__name__)
+
+__all__ = ["DeliveryService", "DeliverySettings", "LinkTarget"]
+
+
+class DeliveryService:
+    """A member of the delivery group: owns partitions, and tells every target's server their events.
+
+    `start` and `close` once each. A planned stop commits, releases and leaves the group, so that others take over at once.
+    """
+
+    def __init__(self, *, log: EventLog, targets: Sequence[LinkTarget], settings: DeliverySettings) -> None:
+        self._log = log
+        self._settings = settings
+        self._owned: dict[int, OwnedPartition] = {}
+        self._claimed: set[int] = set()
+        self._paused: set[int] = set()
+        self._links = Links(targets, settings, self._welcome, self._hear, self._unlink)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._wanted = asyncio.Event()
+        self._settled = asyncio.Event()
+
+    async def start(self) -> None:
+        """Join the group and dial the targets; returns at once."""
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._failed: asyncio.Future[None] = loop.create_future()
+        self._consumer: GroupConsumer = self._log.consumer(GROUP)
+        self._commit_due_s = self._through_due_s = self._now()
+        self._consuming = self._run(self._consume())
+        self._tasks = [self._run(self._follow_history()), self._run(self._serve_from_log())]
+        self._tasks += [self._run(loop) for loop in self._links.loops()]
+
+    async def failed(self) -> None:
+        """Wait until the service cannot go on, and raise why. Returns once it is closed."""
+        await asyncio.shield(self._failed)
+
+    async def close(self) -> None:
+        """Hand over what is owned, end the links and leave the group."""
+        self._stopping = True
+        await asyncio.wait((self._consuming,))
+        await self._links.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._consumer.close()
+        if not self._failed.done():
+            self._failed.set_result(None)
+        self._failed.exception()  # whoever did not ask does not want to know
+
+    def _run(self, work: Awaitable[None]) -> "asyncio.Task[None]":
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:
+                _log.exception("delivery_failed")
+                if not self._failed.done():
+                    self._failed.set_exception(error)
+
+        return asyncio.create_task(run())
+
+    # --- the consumer ---
+
+    async def _consume(self) -> None:
+        while not self._stopping:
+            try:
+                polled = await self._consumer.poll(self._settings.poll_timeout_s)
+            except LogUnavailable as error:
+                _log.warning("log_unavailable", error=str(error))
+                await asyncio.sleep(self._settings.min_backoff_s)
+                continue
+            await self._take(polled)
+            self._do_due()
+            if self._now() >= self._commit_due_s:
+                await self._commit(self._owned.values())
+                self._commit_due_s = self._now() + self._settings.commit_interval_s
+        await self._hand_over(tuple(self._owned))
+
+    async def _take(self, polled: Polled) -> None:
+        if polled.revoked:
+            await self._hand_over(polled.revoked)
+        for assignment in polled.assigned:
+            self._take_over(assignment)
+        began = self._now()
+        for number, records in polled.records:
+            if (partition := self._owned.get(number)) is not None:
+                partition.take(records)
+                self._claim_if_active(partition)
+            if self._now() - began > _SLICE_S:
+                self._append(self._owned.values())
+                self._links.flush()
+                await asyncio.sleep(0)
+                began = self._now()
+
+    def _do_due(self) -> None:
+        """Everything that comes after records or with time: throughs, copies, pauses, attaches that need the log."""
+        if self._now() >= self._through_due_s:
+            for partition in self._owned.values():
+                partition.tell_through()
+            self._through_due_s = self._now() + self._settings.through_interval_s
+        self._append(self._owned.values())
+        self._pause_and_resume()
+        self._links.flush()
+        self._ask_log()
+
+    def _pause_and_resume(self) -> None:
+        """Hold a source whose copies cannot go out (R6); the others go on."""
+        full = [n for n, p in self._owned.items() if p.forwarder.full and n not in self._paused]
+        roomy = [n for n in self._paused if self._owned[n].forwarder.roomy]
+        if full:
+            self._consumer.pause(full)
+            self._paused.update(full)
+        if roomy:
+            self._consumer.resume(roomy)
+            self._paused.difference_update(roomy)
+
+    # --- owning ---
+
+    def _take_over(self, assignment: Assignment) -> None:
+        partition = OwnedPartition(
+            assignment,
+            incarnation=self._log.incarnation,
+            partition_count=self._log.partition_count,
+            partition_of=self._log.partition_of,
+            settings=self._settings,
+        )
+        self._owned[assignment.partition] = partition
+        self._consumer.seek(assignment.partition, partition.seek_to)
+        self._claim_if_active(partition)
+
+    def _claim_if_active(self, partition: OwnedPartition) -> None:
+        if partition.active and partition.number not in self._claimed:
+            self._claimed.add(partition.number)
+            for outbox in self._links.outboxes():
+                outbox.claim(partition.number, partition.generation)
+
+    async def _hand_over(self, numbers: Iterable[int]) -> None:
+        """Commit what can be, so that the next owner repeats little, and tell the servers."""
+        going = [self._owned[number] for number in numbers if number in self._owned]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.hand_over_timeout_s):
+                while any(partition.forwarder.in_flight for partition in going):
+                    self._settled.clear()
+                    await self._settled.wait()
+        await self._commit(going)
+        for partition in going:
+            self._drop(partition)
+        self._links.flush()
+
+    def _drop(self, partition: OwnedPartition) -> None:
+        number = partition.number
+        self._owned.pop(number, None)
+        self._paused.discard(number)
+        for asked in partition.give_up():
+            asked.outbox.reply(asked.attach, link.ATTACH_OUTCOME_NOT_OWNER)
+        if number in self._claimed:
+            self._claimed.remove(number)
+            for outbox in self._links.outboxes():
+                outbox.release(number)
+
+    async def _commit(self, partitions: Iterable[OwnedPartition]) -> None:
+        made = [(p, commit) for p in partitions if (commit := p.commit()) is not None]
+        if not made:
+            return
+        try:
+            await self._consumer.commit({partition.number: commit for partition, commit in made})
+        except CommitFenced:
+            for partition, commit in made:
+                await self._commit_one(partition, commit)
+        except LogUnavailable as error:
+            _log.warning("commit_failed", error=str(error))
+            for partition, _ in made:
+                partition.commit_failed()
+
+    async def _commit_one(self, partition: OwnedPartition, commit: Commit) -> None:
+        """After a batch was fenced: find out which of its partitions have another owner, and let go of those."""
+        try:
+            await self._consumer.commit({partition.number: commit})
+        except CommitFenced:
+            _log.warning("partition_lost", partition=partition.number)
+            self._drop(partition)
+        except LogUnavailable:
+            partition.commit_failed()
+
+    # --- copies ---
+
+    def _append(self, partitions: Iterable[OwnedPartition]) -> None:
+        now = self._now()
+        records = [record for partition in partitions for record in partition.forwarder.take(now)]
+        if records:
+            self._append_records(records)
+
+    def _append_records(self, records: Sequence[NewRecord[Parcel]]) -> None:
+        """Append in batches: a full log takes some of them, so that there is progress."""
+        for batch in _batches(records):
+            try:
+                self._log.append(batch, self._on_settled)
+            except LogFull:
+                now = self._now()
+                for record in batch:
+                    record.tag.forwarder.settled(record.tag, Fate.NOT_APPENDED, now)
+
+    def _on_settled(self, settled: Sequence[Settled[Parcel]]) -> None:
+        now = self._now()
+        sources: set[int] = set()
+        for parcel, fate, _ in settled:
+            parcel.forwarder.settled(parcel, fate, now)
+            sources.add(parcel.forwarder.partition)
+        self._settled.set()
+        if not self._stopping:
+            self._append([self._owned[number] for number in sources if number in self._owned])
+
+    # --- links ---
+
+    def _welcome(self, outbox: Outbox) -> None:
+        outbox.hello(self._settings.instance_id, self._log.incarnation, self._log.partition_count)
+        for number in self._claimed:
+            outbox.claim(number, self._owned[number].generation)
+
+    def _hear(self, outbox: Outbox, message: link.ServerMessage) -> None:
+        match message.WhichOneof("message"):
+            case "attach":
+                attach = message.attach
+                if (partition := self._owned.get(attach.partition)) is not None:
+                    partition.attach(outbox, attach)
+                    self._ask_log(partition)
+                else:
+                    outbox.reply(attach, link.ATTACH_OUTCOME_NOT_OWNER)
+            case "detach":
+                if (partition := self._owned.get(message.detach.partition)) is not None:
+                    partition.detach(outbox, message.detach.user_number)
+
+    def _unlink(self, outbox: Outbox) -> None:
+        for partition in self._owned.values():
+            partition.unlink(outbox)
+
+    # --- answers that need the log ---
+
+    def _ask_log(self, *partitions: OwnedPartition) -> None:
+        if any(p.rereads or p.past_known_end() for p in partitions or self._owned.values()):
+            self._wanted.set()
+
+    async def _serve_from_log(self) -> None:
+        """Answer attaches that the window cannot, without holding up the consumer."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._judge_ends()
+                for partition in [p for p in self._owned.values() if p.rereads]:
+                    await self._reread(partition)
+            except LogUnavailable as error:
+                _log.warning("log_unavailable", error=str(error))
+                await asyncio.sleep(self._settings.min_backoff_s)
+            self._ask_log()
+            self._links.flush()
+
+    async def _judge_ends(self) -> None:
+        asked = {n: past for n, p in self._owned.items() if (past := p.past_known_end())}
+        if not asked:
+            return
+        ends = await self._log.end_offsets(asked)
+        for number, end in ends.items():
+            if (partition := self._owned.get(number)) is not None:
+                partition.judge(asked[number], end)
+
+    async def _reread(self, partition: OwnedPartition) -> None:
+        start = partition.reread_from()
+        try:
+            records = await self._log.read(partition.number, start, self._settings.reread_bytes)
+        except Truncated:
+            records = ()
+        partition.reread(start, records)
+
+    async def _follow_history(self) -> None:
+        """Learn how far history has come: what it has may leave the window and the tail (R8, I4)."""
+        while True:
+            await asyncio.sleep(self._settings.commit_interval_s)
+            with suppress(LogUnavailable):
+                if positions := await self._log.committed(HISTORY_GROUP, tuple(self._owned)):
+                    for number, commit in positions.items():
+                        if number in self._owned:
+                            self._owned[number].history_has(commit.offset)
+
+
+def _batches(records: Sequence[NewRecord[Parcel]]) -> Iterable[Sequence[NewRecord[Parcel]]]:
+    start, size = 0, 0
+    for at, record in enumerate(records):
+        size += len(record.value)
+        if size >= _BATCH_BYTES:
+            yield records[start : at + 1]
+            start, size = at + 1, 0
+    if start < len(records):
+        yield records[start:]
