@@ -34,7 +34,7 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 def test_the_contracts_are_the_package_cell(wheel: zipfile.ZipFile) -> None:
     """The generated code stands at the top, as it is imported, typed, with the contracts beside it."""
     names = set(wheel.namelist())
-    assert "cell/py.typed" in names
+    assert {"cell/__init__.py", "cell/py.typed"} <= names
     for proto in proto_files():
         stem = proto.removesuffix(".proto")
         assert {proto, f"{stem}_pb2.py", f"{stem}_pb2.pyi"} <= names
