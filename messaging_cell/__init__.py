@@ -1,0 +1,1 @@
+"""The cell as a whole: settings, security, logs, and the `cell` command that assembles and runs the services."""

@@ -1,0 +1,43 @@
+"""What a process of the cell needs around its code: how grpc, the event loop and the garbage collector are set."""
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+GRPC_EXPERIMENTS = "-event_engine_listener"
+"""Takes accepting and reading of connections from grpc's event engine back to its older poller, which an event loop waits on
+without a thread hop. It belongs to grpcio's version: measure again when that moves. Without it, or where grpc does not
+know it, everything works as well, slower."""
+
+_GC_THRESHOLDS = (50_000, 20, 50)
+"""The cell makes few cycles and keeps many objects alive, one set per stream; collecting as often as Python would by default
+visits all of them again and again."""
+
+
+def prepare() -> None:
+    """Set what grpc reads when it is first imported, unless the user has."""
+    assert "grpc" not in sys.modules, "too late: grpc has been imported"
+    os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
+    os.environ.setdefault(
+        "GRPC_VERBOSITY", "NONE"
+    )  # what matters comes as an exception or status, and is logged by us
+
+
+def run(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a process's main coroutine on uvloop."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def settle_memory() -> None:
+    """To be called once everything is loaded and started: what is alive now lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

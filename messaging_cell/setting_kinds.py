@@ -1,0 +1,106 @@
+"""What a setting may be: how its text is read, and how what is allowed is told to people."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ALGORITHMS = (
+    *("HS256", "HS384", "HS512"),
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+"""Signature algorithms of access tokens (RFC 7518, RFC 8037); `none` is not one."""
+
+
+class Kind(NamedTuple):
+    """A sort of value."""
+
+    read: Callable[[str], Any]
+    """From text; raises ValueError, without a text of its own, for what is not allowed."""
+    allowed: str
+    """What is allowed, to end the sentence "It must be ..."."""
+
+
+class Address(NamedTuple):
+    """Where to listen or connect."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def whole(low: int, high: int) -> Kind:
+    """A whole number within bounds; underscores are taken, as in Python."""
+
+    def read(text: str) -> int:
+        if not low <= (number := int(text)) <= high:
+            raise ValueError
+        return number
+
+    return Kind(read, f"a whole number from {low:,} to {high:,}")
+
+
+def seconds(low: float, high: float) -> Kind:
+    """A time within bounds."""
+
+    def read(text: str) -> float:
+        if not low <= (number := float(text)) <= high:
+            raise ValueError
+        return number
+
+    return Kind(read, f"seconds, from {low:g} to {high:g}")
+
+
+def one_of(*choices: str) -> Kind:
+    """One of a few words."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return Kind(read, "one of " + ", ".join(choices))
+
+
+def text(pattern: str, allowed: str) -> Kind:
+    """Text of one form."""
+    compiled = re.compile(pattern)
+
+    def read(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError
+        return value
+
+    return Kind(read, allowed)
+
+
+def read_address(value: str) -> Address:
+    """`host:port` or `[IPv6]:port`. Raises ValueError."""
+    host, colon, port = value.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    known = re.fullmatch(r"[0-9A-Fa-f:.%a-z]+" if bracketed else r"[A-Za-z0-9._-]+", host)
+    if not (colon and known and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ValueError
+    return Address(host, int(port))
+
+
+def _read_algorithms(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(","))
+    if not set(names) <= set(ALGORITHMS):
+        raise ValueError
+    return names
+
+
+def _read_path(value: str) -> Path:
+    if not value or "\0" in value:
+        raise ValueError
+    return Path(value).expanduser().absolute()
+
+
+ADDRESS = Kind(read_address, "host:port, or [IPv6 address]:port")
+ALGORITHM_LIST = Kind(_read_algorithms, "some of " + ", ".join(ALGORITHMS) + ", with commas between")
+PATH = Kind(_read_path, "a path")
