@@ -1,0 +1,1 @@
+"""Stores what the log says, and answers questions about it."""

@@ -1,0 +1,236 @@
+"""From the log to the store: reads as group "history", writes in batches, commits what is stored."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from event_log.port import (
+    Assignment,
+    CommitFenced,
+    DeadLetter,
+    EventLog,
+    GroupConsumer,
+    LogRecord,
+    LogUnavailable,
+    Polled,
+)
+from event_log.reader import PartitionReader, Verdict
+from history_service.port import Batch, HistoryStore, Persisted, StoreUnavailable
+from history_service.rows import Rows, add_gap
+from history_service.settings import HistorySettings
+
+GROUP = "history"
+_MAX_BATCH_RECORDS = 512
+"""Bounds how long the event loop, and a registration that waits for the writer, are held up: some 10 ms each."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition that is read here."""
+
+    reader: PartitionReader
+    stored: int
+    """The first record not yet stored: what may be committed."""
+    committed: int
+    time_us: int = 0
+    """The newest event time read."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """Records on their way to the store."""
+
+    batch: Batch
+    records: int = 0
+    owned: dict[int, _Owned] = field(default_factory=dict)
+    """Of the partitions that the batch has positions of."""
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+class HistoryConsumer:
+    """Stores the log. At least once, in order within a partition; the store makes it once.
+
+    A position is committed after its records are stored (I3). While the store or the log is away nothing is skipped: reading
+    pauses, membership of the group goes on, and the write is tried again until it succeeds.
+    """
+
+    def __init__(self, log: EventLog, store: HistoryStore, settings: HistorySettings) -> None:
+        """Store what `log` says in `store`, once started."""
+        self._log = log
+        self._store_port = store
+        self._settings = settings
+        self._rows = Rows(log.partition_of, settings.limits.max_mark_participants)
+        self._owned: dict[int, _Owned] = {}
+        self._paused = False
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Join the group and begin."""
+        self._task = asyncio.create_task(self._run(), name="history-consumer")
+
+    async def wait_closed(self) -> None:
+        """Return once it has stopped. Raises what made it stop, if `close` did not: LogError, StoreError."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def close(self) -> None:
+        """Commit what is stored and leave the group. Raises nothing: what failed is told by `wait_closed`."""
+        self._closing.set()
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def _run(self) -> None:
+        try:
+            async with self._log.consumer(GROUP) as consumer:
+                await self._consume(consumer)
+        except Exception:
+            _logger.exception("history stopped")
+            raise
+
+    async def _consume(self, consumer: GroupConsumer) -> None:
+        clock = asyncio.get_running_loop().time
+        commit_due = clock() + self._settings.commit_interval_s
+        while not self._closing.is_set():
+            polled = await self._poll(consumer, max(0.0, commit_due - clock()))
+            for work in self._works(polled.records):
+                if not await self._store(consumer, work):
+                    break
+            if clock() >= commit_due:
+                await self._commit(consumer, self._owned)
+                commit_due = clock() + self._settings.commit_interval_s
+        await self._commit(consumer, self._owned)
+
+    # Group membership
+
+    async def _poll(self, consumer: GroupConsumer, timeout_s: float) -> Polled:
+        """The next records; what else happened is done with. Empty when closing, or when the log is away."""
+        poll = asyncio.ensure_future(consumer.poll(timeout_s))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait((poll, closing), return_when=asyncio.FIRST_COMPLETED)
+            if not poll.done():
+                return Polled((), (), ())
+            polled = poll.result()
+        except LogUnavailable as error:
+            _logger.warning("the log is away: %s", error)
+            await asyncio.wait((closing,), timeout=self._settings.retry_min_s)
+            return Polled((), (), ())
+        finally:
+            await _cancel(poll, closing)
+        await self._commit(consumer, polled.revoked)
+        for partition in polled.revoked:
+            self._owned.pop(partition, None)
+        for assignment in polled.assigned:
+            self._assign(consumer, assignment)
+        # Reading starts anew, at the tail, where this poll assigned a partition.
+        anew = {assignment.partition for assignment in polled.assigned}
+        return polled._replace(records=tuple(each for each in polled.records if each[0] not in anew))
+
+    def _assign(self, consumer: GroupConsumer, assignment: Assignment) -> None:
+        partition = assignment.partition
+        reader = PartitionReader(partition, self._log.incarnation, self._log.partition_count, assignment)
+        consumer.seek(partition, reader.tail_start)
+        committed = assignment.committed.offset if assignment.committed else -1
+        self._owned[partition] = _Owned(reader, reader.acts_from, committed)
+        if self._paused:
+            consumer.pause((partition,))
+
+    async def _commit(self, consumer: GroupConsumer, partitions: Iterable[int]) -> None:
+        """Commit what is stored of these; what cannot be now, will be the next time or by the next owner."""
+        due = {}
+        for partition in partitions:
+            owned = self._owned.get(partition)
+            if owned is not None and owned.reader.acts_from < owned.stored != owned.committed:
+                due[partition] = owned
+        if not due:
+            return
+        commits = {partition: owned.reader.commit_at(owned.stored) for partition, owned in due.items()}
+        try:
+            await consumer.commit(commits)
+        except CommitFenced:
+            _logger.info("a commit came too late: another consumer owns a partition now")
+        except LogUnavailable as error:
+            _logger.warning("a commit failed and will be tried again: %s", error)
+        else:
+            for partition, commit in commits.items():
+                due[partition].committed = commit.offset
+
+    # Records
+
+    def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> Iterator[_Work]:
+        """Read records, piece by piece; a partition that is lost while a piece is stored is read no further."""
+        work = _Work(Batch(self._log.incarnation))
+        for partition, owned, batch in [
+            (partition, self._owned[partition], batch) for partition, batch in records
+        ]:
+            for record in batch:
+                if self._owned.get(partition) is not owned:
+                    break
+                self._read(work, partition, owned, record)
+                if work.records >= _MAX_BATCH_RECORDS:
+                    yield work
+                    work = _Work(Batch(self._log.incarnation))
+        if work.records:
+            yield work
+
+    def _read(self, work: _Work, partition: int, owned: _Owned, record: LogRecord) -> None:
+        reading = owned.reader.read(record)
+        work.records += 1
+        acts = record.offset >= owned.reader.acts_from
+        if reading.verdict is Verdict.EFFECTIVE:
+            owned.time_us = max(owned.time_us, reading.logged.event_time_us)
+            if acts:
+                self._rows.add(work.batch, partition, reading)
+        elif reading.verdict is Verdict.UNREADABLE and acts:
+            add_gap(work.batch, partition, record.offset, owned.time_us)
+            work.letters.append(DeadLetter(partition, record.offset, reading.reason, record.value))
+        if acts:
+            work.batch.positions[partition] = Persisted(record.offset, owned.time_us)
+            work.owned[partition] = owned
+
+    async def _store(self, consumer: GroupConsumer, work: _Work) -> bool:
+        """Store it, however long that takes; False if it was given up because of closing."""
+        if not work.owned:
+            return True
+        delay_s = self._settings.retry_min_s
+        while True:
+            try:
+                if work.letters:
+                    await self._log.dead_letter(work.letters)
+                await self._store_port.write(work.batch)
+                break
+            except (StoreUnavailable, LogUnavailable) as error:
+                _logger.warning("records cannot be stored now, trying again in %.1f s: %s", delay_s, error)
+            await self._wait(consumer, delay_s)
+            if self._closing.is_set():
+                return False
+            delay_s = min(2 * delay_s, self._settings.retry_max_s)
+        for partition, owned in work.owned.items():
+            owned.stored = work.batch.positions[partition].offset + 1
+        return True
+
+    async def _wait(self, consumer: GroupConsumer, delay_s: float) -> None:
+        """Wait as a live member of the group, taking no records."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + delay_s
+        self._paused = True
+        consumer.pause(self._owned)
+        while (left_s := until - clock()) > 0 and not self._closing.is_set():
+            polled = await self._poll(consumer, left_s)
+            assert not polled.records, "paused partitions have no records"
+        self._paused = False
+        consumer.resume(self._owned)
+
+
+async def _cancel(*tasks: "asyncio.Future[Any]") -> None:
+    """End what is still under way."""
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
