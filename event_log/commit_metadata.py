@@ -16,6 +16,8 @@ MAX_METADATA_CHARS = 4_096
 MAX_OFFSET = 2**40
 """Offsets below this fit the metadata: a partition that takes 10,000 records a second gets there in 3 years."""
 _VERSION = "1"
+_HEAD_CHARS = 10
+"""Of base85: 8 bytes, which hold the tail start."""
 
 
 class CommitUnreadable(LogError):
@@ -76,10 +78,12 @@ def tail_start_of(commit: Commit) -> int:
     """
     if not commit.metadata:
         return commit.offset
+    version, _, rest = commit.metadata.partition(".")
     try:
-        return min(commit.offset, decode(commit.metadata).tail_start)
-    except CommitUnreadable:
+        tail_start = next(_varints(b85decode(rest.partition(".")[2][:_HEAD_CHARS])))
+    except (ValueError, StopIteration):
         return 0
+    return min(commit.offset, tail_start) if version == _VERSION else 0
 
 
 def _varints(packed: bytes) -> Iterator[int]:

@@ -8,6 +8,11 @@ from typing import Generic, NamedTuple, Self, TypeVar
 
 Tag = TypeVar("Tag")
 
+MAX_PARTITIONS = 512
+"""More, and what a commit must carry no longer fits (R2)."""
+MAX_RECORD_BYTES = 1_000_000
+"""Of a record's value: what Kafka's brokers take by default, less what goes around it."""
+
 
 class LogError(Exception):
     """The log cannot do what it was asked."""
@@ -124,7 +129,7 @@ class GroupConsumer(ABC):
 
     @abstractmethod
     def pause(self, partitions: Iterable[int]) -> None:
-        """Return no records of these owned partitions until `resume` (R6)."""
+        """Return no records of these until `resume` (R6). No effect on a partition that is not owned, or not any more."""
 
     @abstractmethod
     def resume(self, partitions: Iterable[int]) -> None:
@@ -132,7 +137,7 @@ class GroupConsumer(ABC):
 
     @abstractmethod
     async def commit(self, commits: Mapping[int, Commit]) -> None:
-        """Make these durable. Raises CommitFenced if a partition is no longer this member's, LogUnavailable."""
+        """Make these durable. Raises CommitFenced if a partition is no longer this member's, LogUnavailable, ValueError."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -176,7 +181,7 @@ class EventLog(ABC):
 
         `on_settled` is called on the event loop, never from within this call, with as many fates at a time as are known
         together: each record once, in order within a partition, APPENDED only after it is durable. It must not raise. Raises
-        LogFull before any was taken.
+        LogFull, LogUnavailable, or ValueError for a partition or size out of bounds, before any was taken.
         """
 
     @abstractmethod

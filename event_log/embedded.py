@@ -1,0 +1,324 @@
+"""The log on one SQLite file, in one process: nothing to install, durable, quick enough for one machine.
+
+Appends queue up while a transaction is under way, and all that has queued makes the next one (`embedded_writer`); when its
+COMMIT has returned from its fsync, the loop is told once, settles the fates, keeps the new records in memory for those who
+read the end (`embedded_tail`), and wakes them. Who is further behind reads the file in another thread. The file's format is
+in `embedded_file`, ownership of partitions in `embedded_group`.
+
+Bounds: appends under way `max_pending_bytes`, then LogFull; one transaction `max_cycle_bytes`, which is also how much the
+loop is told at once; records in memory `tail_bytes`; one poll `max_poll_bytes`.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from event_log import embedded_file as file
+from event_log.commit_metadata import tail_start_of
+from event_log.embedded_consumer import EmbeddedConsumer
+from event_log.embedded_group import Group
+from event_log.embedded_tail import Tail
+from event_log.embedded_writer import Append, Cycle, Task, Writer
+from event_log.partitioner import partition_for
+from event_log.port import (
+    MAX_PARTITIONS,
+    MAX_RECORD_BYTES,
+    Assignment,
+    Commit,
+    DeadLetter,
+    EventLog,
+    GroupConsumer,
+    LogFull,
+    LogRecord,
+    LogUnavailable,
+    NewRecord,
+    Settled,
+    Tag,
+    Truncated,
+)
+from messaging_core.clock import wall_us
+from messaging_core.sqlite import Lock, Reserve, connect, end_if_fsync_failed, lock_folder, sync_folder
+
+_logger = logging.getLogger(__name__)
+
+FILE_NAME = "log.db"
+RESERVE_NAME = "log.reserve"
+_OVERHEAD_BYTES = 200
+"""Of a record under way, beside its value."""
+_NEXT_STEP_S = 0.1
+"""Between two steps of retention."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedLogSettings:
+    """What may be set; the defaults suit one machine with a few GiB."""
+
+    retention_s: float = 86_400.0
+    """How long records are kept at least. Those that a group still needs are kept longer."""
+    retention_interval_s: float = 10.0
+    max_pending_bytes: int = 64 << 20
+    max_cycle_bytes: int = 1 << 20
+    tail_bytes: int = 32 << 20
+    max_poll_bytes: int = 1 << 20
+    reserve_bytes: int = 16 << 20
+    """Room set aside for deletions when the disk is full."""
+
+
+class EmbeddedLog(EventLog):
+    """See EventLog. Made by `open`."""
+
+    def __init__(self, folder: Path, lock: Lock, state: file.LogState, settings: EmbeddedLogSettings) -> None:
+        path = folder / FILE_NAME
+        self._lock = lock
+        self._state = state
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self.ends = list(state.next_offsets)
+        """One above the last durable record of each partition."""
+        self.tail = Tail(len(self.ends), settings.tail_bytes)
+        self._groups: dict[str, Group[EmbeddedConsumer]] = {}
+        self._tail_starts = {
+            name: {partition: tail_start_of(commit) for partition, commit in commits.items()}
+            for name, commits in state.committed.items()
+        }
+        self._consumers: list[EmbeddedConsumer] = []
+        self._pending_bytes = 0
+        self._full = False
+        self._closed = False
+        self._reader = connect(path, read_only=True)
+        self._reader_thread = ThreadPoolExecutor(1, "log-reader")
+        reserve = Reserve(folder / RESERVE_NAME, settings.reserve_bytes)
+        self._writer = Writer(path, self.ends, reserve, settings.max_cycle_bytes, self._on_cycle)
+        self._schedule_retention(settings.retention_interval_s)
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        partition_count: int = 16,
+        settings: EmbeddedLogSettings | None = None,
+    ) -> "EmbeddedLog":
+        """Open the log in a folder, or make it there.
+
+        Raises ValueError for a number of partitions out of bounds, FolderInUse where another process has it, OtherLog where
+        it was made with another number, NotDurable where the disk cannot do what is needed, OSError, sqlite3.Error.
+        """
+        if not 1 <= partition_count <= MAX_PARTITIONS:
+            raise ValueError(f"partition_count is 1 to {MAX_PARTITIONS}, not {partition_count}")
+        lock = await asyncio.to_thread(lock_folder, folder)
+        try:
+            state = await asyncio.to_thread(file.open_file, folder / FILE_NAME, partition_count)
+            await asyncio.to_thread(sync_folder, folder)
+            return cls(folder, lock, state, settings or EmbeddedLogSettings())
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def incarnation(self) -> str:
+        """See EventLog.incarnation."""
+        return self._state.incarnation
+
+    @property
+    def partition_count(self) -> int:
+        """See EventLog.partition_count."""
+        return len(self.ends)
+
+    def partition_of(self, user_id: str) -> int:
+        """See EventLog.partition_of."""
+        return partition_for(user_id, len(self.ends))
+
+    def append(
+        self, records: Sequence[NewRecord[Tag]], on_settled: Callable[[Sequence[Settled[Tag]]], None]
+    ) -> None:
+        """See EventLog.append."""
+        self._check_open()
+        size_bytes = 0
+        count = len(self.ends)
+        for partition, value, _ in records:
+            if not 0 <= partition < count:
+                raise ValueError(f"partition is 0 to {count - 1}, not {partition}")
+            if len(value) > MAX_RECORD_BYTES:
+                raise ValueError(f"a record has at most {MAX_RECORD_BYTES} bytes, not {len(value)}")
+            size_bytes += len(value) + _OVERHEAD_BYTES
+        if self._full:
+            raise LogFull("the disk is full")
+        if self._pending_bytes and self._pending_bytes + size_bytes > self._settings.max_pending_bytes:
+            raise LogFull(f"{self._pending_bytes} bytes of appends are under way")
+        if records:
+            self._pending_bytes += size_bytes
+            self._writer.put(Append(records, on_settled, size_bytes))
+
+    def consumer(self, group: str) -> GroupConsumer:
+        """See EventLog.consumer."""
+        self._check_open()
+        if not group:
+            raise ValueError("a group needs a name")
+        if group not in self._state.committed:
+            self._state.committed[group] = {}
+            self._tail_starts[group] = {}
+            self._writer.put(Task(lambda connection: file.insert_group(connection, group), _ignore))
+        if group not in self._groups:
+            self._groups[group] = Group(self.partition_count, self._state.epoch << 32)
+        consumer = EmbeddedConsumer(
+            self, group, self._groups[group], self._write_commits, self._settings.max_poll_bytes
+        )
+        self._consumers.append(consumer)
+        return consumer
+
+    async def read(self, partition: int, offset: int, max_bytes: int) -> Sequence[LogRecord]:
+        """See EventLog.read."""
+        self._check_open()
+        if not (0 <= partition < len(self.ends) and offset >= 0):
+            raise ValueError(f"there is no record {offset} in partition {partition}")
+        end = self.ends[partition]
+        if offset < self._state.start_offsets[partition]:
+            raise Truncated(f"partition {partition}: record {offset} is gone")
+        if offset >= end:
+            return ()
+        if self.tail.has(partition, offset):
+            return self.tail.read(partition, offset, max_bytes)
+        try:
+            return await self._loop.run_in_executor(
+                self._reader_thread, file.read, self._reader, partition, offset, end, max_bytes
+            )
+        except sqlite3.Error as error:
+            end_if_fsync_failed(error)
+            raise LogUnavailable(f"partition {partition} cannot be read: {error}") from error
+
+    async def end_offsets(self, partitions: Iterable[int]) -> Mapping[int, int]:
+        """See EventLog.end_offsets."""
+        self._check_open()
+        return {partition: self.ends[partition] for partition in partitions}
+
+    async def committed(self, group: str, partitions: Iterable[int]) -> Mapping[int, Commit]:
+        """See EventLog.committed."""
+        self._check_open()
+        commits = self._state.committed.get(group, {})
+        return {partition: commits[partition] for partition in partitions if partition in commits}
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        """See EventLog.dead_letter."""
+        self._check_open()
+        if letters:
+            await self._write(lambda connection: file.write_dead_letters(connection, letters))
+
+    async def close(self) -> None:
+        """See EventLog.close."""
+        if self._closed:
+            return
+        self._closed = True
+        self._retention.cancel()
+        await asyncio.to_thread(self._close)  # the writer's last word reaches the loop before this returns
+
+    def assignment(self, group: str, partition: int, generation: int) -> Assignment:
+        """A partition as a new owner gets it."""
+        return Assignment(
+            partition,
+            generation,
+            self._state.committed[group].get(partition),
+            self._state.start_offsets[partition],
+            self.ends[partition],
+        )
+
+    def forget(self, consumer: EmbeddedConsumer) -> None:
+        """The consumer is closed."""
+        self._consumers.remove(consumer)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogUnavailable("the log is closed")
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._reader_thread.shutdown()
+        self._reader.close()
+        self._lock.release()
+
+    def _on_cycle(self, cycle: Cycle) -> None:
+        """One transaction is over: all that the loop does for its records."""
+        self._full = cycle.full
+        self._pending_bytes -= cycle.size_bytes
+        for partition, records in cycle.appended:
+            self.ends[partition] = records[-1].offset + 1
+            self.tail.add(partition, records)
+        for task, result in zip(cycle.tasks, cycle.results, strict=True):
+            task.done(result)
+        if cycle.appended:
+            partitions = [partition for partition, _ in cycle.appended]
+            for consumer in self._consumers:
+                consumer.arrived(partitions)
+        for on_settled, settled in cycle.settled.items():
+            try:
+                on_settled(settled)
+            except Exception:
+                _logger.exception("a callback for settled appends raised")
+
+    async def _write(self, run: Callable[[sqlite3.Connection], object]) -> None:
+        """Have the writer do this, and wait until it is durable. Raises LogUnavailable."""
+        written: asyncio.Future[None] = self._loop.create_future()
+        self._writer.put(Task(run, lambda result: _resolve(written, result)))
+        await written
+
+    async def _write_commits(self, group: str, commits: Mapping[int, Commit]) -> None:
+        """Make them durable; from then on they are what the group committed, whether or not the caller still waits."""
+        written: asyncio.Future[None] = self._loop.create_future()
+        commits = dict(commits)
+
+        def done(result: object) -> None:
+            if not isinstance(result, LogUnavailable):
+                self._state.committed[group].update(commits)
+                self._tail_starts[group].update({p: tail_start_of(c) for p, c in commits.items()})
+            _resolve(written, result)
+
+        self._writer.put(Task(lambda connection: file.write_commits(connection, group, commits), done))
+        await written
+
+    def _schedule_retention(self, delay_s: float) -> None:
+        self._retention = self._loop.call_later(delay_s, self._retain)
+
+    def _retain(self) -> None:
+        """Have the writer delete a step's worth of what is old and needed by no group, and go on soon if there was any."""
+        floors = self._floors()
+        if not floors:
+            self._schedule_retention(self._settings.retention_interval_s)
+            return
+        older_than_us = wall_us() - int(self._settings.retention_s * 1_000_000)
+        ends = list(self.ends)
+        self._writer.put(
+            Task(lambda connection: file.trim(connection, older_than_us, floors, ends), self._retained)
+        )
+
+    def _retained(self, result: object) -> None:
+        starts = result if isinstance(result, dict) else {}
+        for partition, start in starts.items():
+            self._state.start_offsets[partition] = start
+        if not self._closed:
+            self._schedule_retention(_NEXT_STEP_S if starts else self._settings.retention_interval_s)
+
+    def _floors(self) -> dict[int, int]:
+        """Per partition what every group that ever joined is done with, where that is more than the log's start."""
+        groups = self._tail_starts.values()
+        floors = {}
+        for partition, start in enumerate(self._state.start_offsets):
+            floor = min((tail_starts.get(partition, 0) for tail_starts in groups), default=0)
+            if floor > start:
+                floors[partition] = floor
+        return floors
+
+
+def _resolve(written: asyncio.Future[None], result: object) -> None:
+    if written.cancelled():
+        return
+    if isinstance(result, LogUnavailable):
+        written.set_exception(result)
+    else:
+        written.set_result(None)
+
+
+def _ignore(_: object) -> None:
+    """Nobody waits."""
