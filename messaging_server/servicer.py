@@ -1,0 +1,144 @@
+"""cell.messaging.v1.MessagingService over gRPC: takes and gives raw bytes, and parses them itself.
+
+So a frame that does not parse is INVALID_ARGUMENT, and what goes out is joined from pieces that were encoded once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_core import grpc_status
+from messaging_core.identity import Authenticator, Identity, TokenInvalid
+from messaging_core.refusals import Refused
+from messaging_server import endings
+from messaging_server.calls import execute, send_message
+from messaging_server.content import invalid
+from messaging_server.endings import Ending
+from messaging_server.pipeline import CommandDesk
+from messaging_server.streams import Stream, Streams, abort
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+SERVICE = "cell.messaging.v1.MessagingService"
+_BEARER = "bearer "
+Request = TypeVar("Request", bound=Message)
+
+
+class MessagingServicer(grpc.GenericRpcHandler):
+    """The client port's service."""
+
+    def __init__(self, streams: Streams, desk: CommandDesk, authenticator: Authenticator) -> None:
+        self._streams = streams
+        self._desk = desk
+        self._authenticator = authenticator
+        # Neither serializers nor deserializers: bytes in, bytes out.
+        self._handlers: dict[str, Any] = {
+            f"/{SERVICE}/Connect": grpc.stream_stream_rpc_method_handler(self.connect),
+            f"/{SERVICE}/Subscribe": grpc.unary_stream_rpc_method_handler(self.subscribe),
+            f"/{SERVICE}/Execute": grpc.unary_unary_rpc_method_handler(self.execute),
+            f"/{SERVICE}/SendMessage": grpc.unary_unary_rpc_method_handler(self.send_message),
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a method of this service."""
+        return self._handlers.get(handler_call_details.method)
+
+    async def connect(self, _requests: object, context: "Context") -> None:
+        """One client stream."""
+        stream = await self._open(context)
+        streams = self._streams
+        try:
+            while stream.ending is None:
+                data = await context.read()
+                if data is grpc.aio.EOF:
+                    stream.half_closed()
+                    break
+                stream.frame(data)
+                streams.soon()
+                if not stream.reads_on:
+                    stream.room = asyncio.get_running_loop().create_future()
+                    await stream.room
+                    stream.room = None
+            streams.soon()
+            await self._finish(stream, context)
+        finally:
+            streams.remove(stream)
+
+    async def subscribe(self, data: bytes, context: "Context") -> None:
+        """The updates of a client that cannot hold a bidirectional stream."""
+        stream = await self._open(context)
+        try:
+            try:
+                request = messaging.SubscribeRequest.FromString(data)
+            except DecodeError:
+                stream.end(endings.BAD_FRAME)
+            else:
+                if request.HasField("hello"):
+                    stream.open(request.hello)
+                else:
+                    stream.end(endings.HELLO_MISSING)
+            self._streams.soon()
+            await self._finish(stream, context)
+        finally:
+            self._streams.remove(stream)
+
+    async def execute(self, data: bytes, context: "Context") -> bytes:
+        """The commands of a client without a Connect stream."""
+        return await self._call(execute, messaging.ExecuteRequest, data, context)
+
+    async def send_message(self, data: bytes, context: "Context") -> bytes:
+        """One message."""
+        return await self._call(send_message, messaging.SendMessageRequest, data, context)
+
+    async def _call(
+        self, do: Callable[..., Any], kind: type[Request], data: bytes, context: "Context"
+    ) -> bytes:
+        identity = await self._identify(context)
+        if self._streams.refusing:
+            await abort(context, endings.LEAVING)
+        try:
+            request = kind.FromString(data)
+        except DecodeError:
+            await grpc_status.abort(context, invalid("", "the request does not parse"))
+        try:
+            response: Message = await do(request, identity.user_id, self._desk)
+        except Refused as refused:
+            await grpc_status.abort(context, refused)
+        return response.SerializeToString()
+
+    async def _open(self, context: "Context") -> Stream:
+        opened = self._streams.open(await self._identify(context), context)
+        if isinstance(opened, Ending):
+            await abort(context, opened)
+            raise AssertionError("abort raises")
+        return opened
+
+    async def _finish(self, stream: Stream, context: "Context") -> None:
+        """Wait until everything was written that is to be, and end the call."""
+        stream.done = asyncio.get_running_loop().create_future()
+        if stream.ending is not None:
+            stream.want_write()
+        await stream.done
+        if stream.ending is not None and stream.ending.status is not grpc.StatusCode.OK:
+            await abort(context, stream.ending)
+
+    async def _identify(self, context: "Context") -> Identity:
+        try:
+            return self._authenticator.verify(_bearer_token(context))
+        except TokenInvalid as error:
+            await abort(context, endings.token_invalid(str(error)))
+            raise AssertionError("abort raises") from None
+
+
+def _bearer_token(context: "Context") -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            text = value if isinstance(value, str) else value.decode("ascii", "replace")
+            if text[: len(_BEARER)].lower() == _BEARER:
+                return text[len(_BEARER) :].strip()
+    raise TokenInvalid("no access token: send metadata `authorization: Bearer <token>`")
