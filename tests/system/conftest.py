@@ -1,0 +1,27 @@
+"""One cell for each module of tests, and clients of it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system.cell_process import CellProcess, token
+from tests.system.plain_client import PlainClient
+
+Connect = Callable[..., PlainClient]
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CellProcess]:
+    """A cell with default settings, shared by the module's tests: each uses users of its own."""
+    with CellProcess(tmp_path_factory.mktemp("cell")) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(cell: CellProcess) -> Connect:
+    """Gives a function that makes clients of the module's cell, by user id."""
+
+    def make(user_id: str, **options: object) -> PlainClient:
+        return PlainClient(cell.address, user_id, token, **options)  # type: ignore[arg-type]
+
+    return make

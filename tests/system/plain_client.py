@@ -1,0 +1,502 @@
+"""A client made of the protos and grpcio alone, as any other language's would be.
+
+It keeps a ledger of all it was told, resumes from its last cursor after every break, and settles each command by the rules
+of the contract (R3, R4, R10). It drops nothing, so that doubles show.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from cell.history.v1 import history_pb2_grpc
+from cell.messaging.v1 import messaging_pb2 as messaging
+from cell.messaging.v1 import messaging_pb2_grpc
+from tests.system.ledger import Ledger, Moved, Opened, Skipped, Told, is_message
+
+DEADLINE_S = 90.0
+"""How long a test waits for what must come. Generous: it is reached only when something is broken."""
+
+_CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # each client its own connection
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", 64 << 20),
+)
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float = DEADLINE_S
+) -> None:
+    """Ask again and again until the answer is yes."""
+    end = time.monotonic() + deadline_s
+    while not await condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"never: {what}")
+        await asyncio.sleep(0.05)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A connection of its own."""
+    return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """The metadata of every call."""
+    return (("authorization", f"Bearer {token}"),)
+
+
+def new_id() -> str:
+    """A message_id or reaction_id."""
+    return uuid.uuid4().hex
+
+
+def text_message(text: str, to: Iterable[str], message_id: str = "") -> messaging.Command:
+    """A command that sends text to users."""
+    return messaging.Command(
+        send_message=messaging.SendMessage(
+            message_id=message_id or new_id(),
+            recipients=messaging.Recipients(user_ids=to),
+            content=messaging.Content(text=text),
+        )
+    )
+
+
+class Submission:
+    """A command on its way, over as many tries as it takes."""
+
+    __slots__ = (
+        "accepted",
+        "command",
+        "first_try_s",
+        "found",
+        "pong",
+        "rejected",
+        "rejections",
+        "stream",
+        "tries",
+    )
+
+    def __init__(self, command: messaging.Command) -> None:
+        self.command = command
+        self.accepted = False
+        self.found = False
+        """Settled by looking, not by an outcome: its event was there after a resume."""
+        self.pong: messaging.Pong | None = None
+        self.rejected: messaging.Rejected | None = None
+        """The refusal that settled it."""
+        self.rejections: list[messaging.Rejected] = []
+        """All refusals, those after which it was tried again too."""
+        self.tries = 0
+        self.first_try_s: float | None = None
+        self.stream = 0
+        """Number of the stream it was last sent on."""
+
+    @property
+    def id(self) -> str:
+        """The client's own id for it; empty if it has none."""
+        name = self.command.WhichOneof("command")
+        body = getattr(self.command, name) if name else None
+        return getattr(body, "message_id", "") or getattr(body, "reaction_id", "")
+
+    @property
+    def settled(self) -> bool:
+        """Whether its outcome is known."""
+        return self.accepted or self.pong is not None or self.rejected is not None
+
+
+class PlainClient:
+    """One client of one user. `async with` opens its first stream and waits for Welcome.
+
+    `transport` "connect" holds a Connect stream; "subscribe" holds a Subscribe stream and sends by Execute.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        user_id: str,
+        token: Callable[[str], str],
+        *,
+        transport: str = "connect",
+        resume_after: str | None = "",
+        reconnects: bool = True,
+        first_command_id: int = 1,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.user_id = user_id
+        self.ledger = ledger or Ledger(user_id)
+        self.cursor = resume_after
+        """Where the next stream starts; None for live_only."""
+        self.welcome: messaging.Welcome | None = None
+        self.resumed: messaging.Resumed | None = None
+        """Of the present stream."""
+        self.resumed_outcomes: list[int] = []
+        self.go_aways: list[messaging.GoAway] = []
+        self.conflicts: list[messaging.Rejected] = []
+        self.strays: list[messaging.Update] = []
+        """Outcomes that belong to no command in flight; always a fault of the server."""
+        self.endings: list[grpc.StatusCode] = []
+        """How the streams ended."""
+        self.details: list[str] = []
+        self.streams = 0
+        self.accepted_order: list[Submission] = []
+        self.on_update: Callable[[messaging.Update], None] | None = None
+        self._address = address
+        self._token = token
+        self._transport = transport
+        self._reconnects = reconnects
+        self._next_command_id = first_command_id
+        self._waiting: deque[Submission] = deque()
+        self._in_flight: dict[int, Submission] = {}
+        self._to_look: list[Submission] = []
+        self._changed = asyncio.Event()
+        self._call: Any = None
+        self._closing = False
+        self._runner: asyncio.Task[None] | None = None
+        self.channel = open_channel(address)
+        self.messaging = messaging_pb2_grpc.MessagingServiceStub(self.channel)
+        self.history = history_pb2_grpc.HistoryServiceStub(self.channel)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        try:
+            await self.until(lambda: self.welcome is not None or self._ended_for_good, "Welcome")
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Begin to connect, without waiting for it."""
+        self._runner = asyncio.ensure_future(self._run())
+
+    async def close(self) -> None:
+        """Leave, as a program that ends does: what is in flight stays without an outcome."""
+        self._closing = True
+        if self._call is not None:
+            self._call.cancel()
+        self._notify()
+        if self._runner is not None:
+            await self._runner
+        await self.channel.close()
+
+    def drop_stream(self) -> None:
+        """Break the stream, as a network does."""
+        if self._call is not None:
+            self._call.cancel()
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """For calls of this user."""
+        return bearer(self._token(self.user_id))
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    def submit(self, command: messaging.Command) -> Submission:
+        """Queue a command; it is tried until it is settled."""
+        submission = Submission(command)
+        self._waiting.append(submission)
+        self._notify()
+        return submission
+
+    async def settle(self, *submissions: Submission) -> None:
+        """Wait until all of these are settled."""
+        await self.until(lambda: all(s.settled for s in submissions), f"{len(submissions)} outcomes")
+
+    async def do(self, command: messaging.Command) -> Submission:
+        """Submit and settle."""
+        submission = self.submit(command)
+        await self.settle(submission)
+        return submission
+
+    async def done(self, command: messaging.Command) -> Submission:
+        """Submit and settle what must be accepted."""
+        submission = await self.do(command)
+        assert submission.accepted or submission.pong, submission.rejected
+        return submission
+
+    async def send(self, text: str, to: Iterable[str], message_id: str = "") -> messaging.Message:
+        """Send text, and return it as this client is told of it."""
+        submission = await self.done(text_message(text, to, message_id))
+        return await self.message(self.user_id, submission.id)
+
+    async def message(self, sender_id: str, message_id: str) -> messaging.Message:
+        """A message, once it has come."""
+
+        def find() -> messaging.Message | None:
+            for event in reversed(self.ledger.events):
+                ref = event.message.ref
+                if is_message(event) and ref.sender_id == sender_id and ref.message_id == message_id:
+                    return event.message
+            return None
+
+        await self.until(lambda: find() is not None, f"message {sender_id}/{message_id}")
+        found = find()
+        assert found is not None
+        return found
+
+    async def until(self, condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+        """Wait for something about this client to become true."""
+        end = time.monotonic() + deadline_s
+        while not condition():
+            if self._ended_for_good and self._runner is not None and not self._runner.cancelled():
+                self._runner.result()  # raises what went wrong
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no {what} at {self!r}")
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 0.5)):
+                    await self._changed.wait()
+
+    async def until_resumed(self) -> messaging.Resumed:
+        """Wait until all that was missed has come."""
+        await self.until(lambda: self.resumed is not None, "Resumed")
+        assert self.resumed is not None
+        return self.resumed
+
+    async def until_events(self, count: int) -> list[messaging.Event]:
+        """Wait until the ledger has at least so many events."""
+        await self.until(lambda: len(self.ledger.events) >= count, f"{count} events")
+        return self.ledger.events
+
+    async def until_ended(self) -> grpc.StatusCode:
+        """Wait until the stream has ended; for clients that do not reconnect."""
+        await self.until(lambda: bool(self.endings), "end of stream")
+        return self.endings[-1]
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.user_id} by {self._transport}: {self.streams} streams ended {[c.name for c in self.endings[-5:]]} "
+            f"{self.details[-1:]}, {len(self.ledger.events)} events, waiting {len(self._waiting)}, "
+            f"in flight {len(self._in_flight)}, to look {len(self._to_look)}, resumed {self.resumed is not None}>"
+        )
+
+    # -- streams -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _ended_for_good(self) -> bool:
+        return self._runner is not None and self._runner.done()
+
+    def _notify(self) -> None:
+        self._changed.set()
+
+    async def _run(self) -> None:
+        while not self._closing:
+            code, detail = await self._one_stream()
+            self.endings.append(code)
+            self.details.append(detail)
+            self._end_stream()
+            if not self._reconnects:
+                break
+            if not self._closing:
+                await asyncio.sleep(0.05)
+        self._notify()
+
+    def _hello(self) -> messaging.Hello:
+        hello = messaging.Hello(client_id="plain", client_info="tests/system")
+        if self.cursor is None:
+            hello.live_only = True
+        else:
+            hello.resume_after = self.cursor
+        return hello
+
+    async def _one_stream(self) -> tuple[grpc.StatusCode, str]:
+        self.streams += 1
+        self.ledger.add(Opened(self.cursor))
+        writer: asyncio.Task[None] | None = None
+        try:
+            if self._transport == "connect":
+                self._call = self.messaging.Connect(metadata=self.metadata)
+                self._next_command_id += 1
+                hello = messaging.Command(command_id=self._next_command_id, hello=self._hello())
+                await self._call.write(messaging.ConnectRequest(commands=[hello]))
+            else:
+                self._call = self.messaging.Subscribe(
+                    messaging.SubscribeRequest(hello=self._hello()), metadata=self.metadata
+                )
+            writer = asyncio.ensure_future(self._write())
+            async for frame in self._frames():
+                for update in frame:
+                    self._take(update)
+                self._notify()
+        except grpc.aio.AioRpcError as error:
+            return error.code(), error.details() or ""
+        except (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            if not self._call.done():  # it is this task that was cancelled
+                raise
+        finally:
+            if writer is not None:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+        return await self._call.code(), await self._call.details() or ""
+
+    async def _frames(self) -> AsyncIterator[Sequence[messaging.Update]]:
+        while (frame := await self._call.read()) is not grpc.aio.EOF:
+            yield frame.updates
+
+    def _end_stream(self) -> None:
+        self.welcome = self.resumed = None
+        self._waiting.extendleft(reversed(self._in_flight.values()))
+        self._in_flight.clear()
+        self._notify()
+
+    # -- what is sent ------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        """Send what waits, within the limits that Welcome named; until cancelled."""
+        while True:
+            await self.until(lambda: self.welcome is not None and self._may_send(), "chance to send", 1e9)
+            batch = self._next_batch()
+            if not batch:
+                continue
+            commands = [submission.command for submission in batch]
+            try:
+                if self._transport == "connect":
+                    await self._call.write(messaging.ConnectRequest(commands=commands))
+                else:
+                    await self._execute(commands)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                if self._transport == "connect":
+                    return  # the reader sees how the stream ended
+                self._execute_failed(commands)
+
+    def _may_send(self) -> bool:
+        assert self.welcome is not None
+        return bool(self._waiting) and len(self._in_flight) < (self.welcome.limits.max_in_flight or 1)
+
+    def _next_batch(self) -> list[Submission]:
+        assert self.welcome is not None
+        limits = self.welcome.limits
+        room = min((limits.max_commands_per_frame or 1), (limits.max_in_flight or 1) - len(self._in_flight))
+        batch: list[Submission] = []
+        now = time.monotonic()
+        while self._waiting and len(batch) < room:
+            submission = self._waiting.popleft()
+            age = 0.0 if submission.first_try_s is None else now - submission.first_try_s
+            if submission.id and age > limits.retry_window.ToMicroseconds() / 1e6:
+                self._look_first(submission)
+                continue
+            submission.first_try_s = submission.first_try_s if submission.first_try_s is not None else now
+            submission.tries += 1
+            submission.stream = self.streams
+            self._next_command_id += 1
+            submission.command.command_id = self._next_command_id
+            self._in_flight[self._next_command_id] = submission
+            batch.append(submission)
+        return batch
+
+    def _look_first(self, submission: Submission) -> None:
+        """Too old to be tried blindly (R3): settle it after a resume on a stream later than its last try."""
+        self._to_look.append(submission)
+        if submission.stream == self.streams:
+            self.drop_stream()
+        elif self.resumed is not None:
+            self._look()
+
+    def _look(self) -> None:
+        looking, self._to_look = self._to_look, []
+        for submission in looking:
+            if submission.stream == self.streams:
+                self._to_look.append(submission)
+            elif (self.user_id, submission.id) in self.ledger.names:
+                submission.accepted = submission.found = True
+                self.accepted_order.append(submission)
+            else:
+                submission.first_try_s = None
+                self._waiting.appendleft(submission)
+
+    async def _execute(self, commands: list[messaging.Command]) -> None:
+        request = messaging.ExecuteRequest(commands=commands)
+        response = await self.messaging.Execute(request, metadata=self.metadata, timeout=30)
+        if len(response.outcomes) != len(commands):
+            self.strays += [messaging.Update(pong=messaging.Pong())]
+        for outcome in response.outcomes:
+            update = messaging.Update()
+            update.MergeFromString(outcome.SerializeToString())  # numbered as in Update
+            self._take(update)
+        self._notify()
+
+    def _execute_failed(self, commands: list[messaging.Command]) -> None:
+        lost = [self._in_flight.pop(command.command_id, None) for command in commands]
+        loop = asyncio.get_running_loop()
+        for submission in lost:
+            if submission is not None:
+                loop.call_later(0.1, self._again, submission)
+
+    def _again(self, submission: Submission) -> None:
+        self._waiting.append(submission)
+        self._notify()
+
+    # -- what arrives ------------------------------------------------------------------------------------------------
+
+    def _take(self, update: messaging.Update) -> None:
+        kind = update.WhichOneof("update")
+        if kind == "event":
+            self.ledger.add(Told(update.event))
+            self.cursor = update.event.cursor
+        elif kind == "gap":
+            self.ledger.add(Skipped(update.gap.after, update.gap.until))
+            self.cursor = update.gap.until
+        elif kind == "checkpoint":
+            self.ledger.add(Moved(update.checkpoint.cursor))
+            self.cursor = update.checkpoint.cursor
+        elif kind == "resumed":
+            self._take_resumed(update.resumed)
+        elif kind == "welcome":
+            self.welcome = update.welcome
+        elif kind == "go_away":
+            self.go_aways.append(update.go_away)
+        elif kind in ("accepted", "rejected", "pong"):
+            self._take_outcome(update)
+        if self.on_update is not None:
+            self.on_update(update)
+
+    def _take_resumed(self, resumed: messaging.Resumed) -> None:
+        self.ledger.add(Moved(resumed.cursor))
+        self.cursor = resumed.cursor
+        self.resumed = resumed
+        self.resumed_outcomes.append(resumed.outcome)
+        self._look()
+
+    def _take_outcome(self, update: messaging.Update) -> None:
+        outcome = getattr(update, str(update.WhichOneof("update")))
+        if update.HasField("rejected") and update.rejected.command_id == 0:
+            self.conflicts.append(update.rejected)
+            return
+        submission = self._in_flight.pop(outcome.command_id, None)
+        if submission is None:
+            self.strays.append(update)
+        elif update.HasField("accepted"):
+            submission.accepted = True
+            self.accepted_order.append(submission)
+        elif update.HasField("pong"):
+            submission.pong = update.pong
+        else:
+            self._take_rejected(submission, update.rejected)
+
+    def _take_rejected(self, submission: Submission, rejected: messaging.Rejected) -> None:
+        submission.rejections.append(rejected)
+        too_old = rejected.reason == messaging.REJECTED_REASON_RETRY_TOO_OLD
+        certain = rejected.outcome == messaging.REJECTED_OUTCOME_NOT_DONE
+        if too_old and submission.id:
+            self._look_first(submission)
+        elif rejected.HasField("retry_after") or not certain:
+            delay_s = rejected.retry_after.ToMicroseconds() / 1e6
+            asyncio.get_running_loop().call_later(max(delay_s, 0.02), self._again, submission)
+        else:
+            submission.rejected = rejected

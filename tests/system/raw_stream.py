@@ -1,0 +1,72 @@
+"""A stream of raw bytes: says what no stub would."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from tests.system.cell_process import CellProcess
+from tests.system.plain_client import DEADLINE_S, open_channel
+
+Metadata = Sequence[tuple[str, str]]
+CONNECT = "/cell.messaging.v1.MessagingService/Connect"
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a server said until the stream ended."""
+
+    updates: list[messaging.Update] = field(default_factory=list)
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+    details: str = ""
+
+    def of(self, kind: str) -> list[Any]:
+        """The updates of a kind."""
+        return [getattr(update, kind) for update in self.updates if update.WhichOneof("update") == kind]
+
+
+async def say(cell: CellProcess, metadata: Metadata, *frames: bytes, done: bool = True) -> Heard:
+    """Open Connect, write these frames, half-close if `done`, and listen until the server ends the stream."""
+    heard = Heard()
+    async with asyncio.timeout(DEADLINE_S), open_channel(cell.address) as channel:
+        call: Any = channel.stream_stream(CONNECT)(metadata=metadata)  # no serializers: bytes as they are
+        try:
+            for frame in frames:
+                await call.write(frame)
+            if done:
+                await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the server ended it meanwhile
+        try:
+            while (data := await call.read()) is not grpc.aio.EOF:
+                heard.updates += messaging.ConnectResponse.FromString(data).updates
+        except grpc.aio.AioRpcError:
+            pass
+        heard.code, heard.details = await call.code(), await call.details() or ""
+    return heard
+
+
+def frame(*commands: messaging.Command) -> bytes:
+    """A frame of these commands, numbered from 1 where they have no number."""
+    for number, command in enumerate(commands, 1):
+        command.command_id = command.command_id or number
+    return messaging.ConnectRequest(commands=commands).SerializeToString()
+
+
+def hello(**fields: object) -> messaging.Command:
+    """The first command of a stream."""
+    return messaging.Command(hello=messaging.Hello(**fields))  # type: ignore[arg-type]
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """The google.rpc.ErrorInfo of a call that failed."""
+    (encoded,) = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(encoded)  # type: ignore[arg-type]
+    assert status.code == error.code().value[0]
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in status.details if detail.Is(info.DESCRIPTOR))
+    return info

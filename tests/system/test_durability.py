@@ -1,0 +1,127 @@
+"""Accepted means durable: what was accepted survives a loss of power, which takes all that was not yet synced."""
+
+import asyncio
+import random
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from tests.system.cell_process import CellProcess, token
+from tests.system.history_pages import events_at_least
+from tests.system.ledger import message_ids, once_violations, session_violations
+from tests.system.plain_client import PlainClient, Submission, text_message
+from tests.system.strace_trace import Call, Disk, read_trace, sent, strace_wrapper, why_not_strace
+
+ONE_BY_ONE = 30
+AT_ONCE = 300
+CUTS = 6
+
+pytestmark = [
+    pytest.mark.skipif(bool(why_not_strace()), reason=why_not_strace() or "strace works"),
+    pytest.mark.timeout(300),
+]
+
+
+@dataclass(slots=True)
+class Run:
+    """A cell that was watched by strace until it was killed."""
+
+    folder: Path
+    submissions: list[Submission]
+    """Accepted, in the order in which they were sent. Each text is a marker found nowhere else."""
+    calls: list[Call]
+    disk: Disk
+
+    def accepted_line(self, submission: Submission) -> int:
+        """Where the first byte of its Accepted went to the socket."""
+        accepted = messaging.Update(accepted=messaging.Accepted(command_id=submission.command.command_id))
+        needle = accepted.SerializeToString()
+        for call in sent(self.calls):
+            if needle in b"".join(call.strings):
+                return call.begun
+        raise AssertionError("Accepted was not seen on a socket")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Messages one by one, then many at once, then kill -9."""
+    folder = tmp_path_factory.mktemp("traced")
+    trace = folder / "trace"
+    with CellProcess(folder, wrapper=strace_wrapper(trace)) as cell:
+        submissions = asyncio.run(_send(cell))
+        pid = cell.pid
+        cell.kill()
+    end = time.monotonic() + 60
+    while (
+        f"\n{pid} " not in (text := trace.read_text()) or "+++ killed by SIGKILL" not in text.splitlines()[-1]
+    ):
+        assert time.monotonic() < end, f"the trace has no end: {text[-500:]}"
+        time.sleep(0.1)
+    calls = list(read_trace(text.splitlines()))
+    return Run(folder, submissions, calls, Disk(cell.data_folder, calls))
+
+
+async def _send(cell: CellProcess) -> list[Submission]:
+    def marked() -> messaging.Command:
+        return text_message(f"marker-{secrets.token_hex(16)}", ["bob"])
+
+    # Command ids of nine bytes: an Accepted is then found among all the bytes on the sockets.
+    async with PlainClient(
+        cell.address, "ann", token, first_command_id=(1 << 62) + secrets.randbits(32)
+    ) as ann:
+        submissions = [await ann.done(marked()) for _ in range(ONE_BY_ONE)]
+        together = [ann.submit(marked()) for _ in range(AT_ONCE)]
+        await ann.settle(*together)
+        assert all(submission.accepted and submission.tries == 1 for submission in together)
+        return submissions + together
+
+
+def test_a_sync_returns_between_commit_and_accepted(run: Run) -> None:
+    """Between the write of a message to the log and its Accepted on the socket, an fsync of that file returned."""
+    for submission in run.submissions:
+        marker = submission.command.send_message.content.text.encode()
+        path, written = next(
+            (p, call) for p, call in run.disk.writes if any(marker in part for part in call.strings)
+        )
+        accepted = run.accepted_line(submission)
+        assert written.ended < accepted
+        synced = [
+            c for p, c in run.disk.syncs if p == path and written.ended < c.begun and c.ended < accepted
+        ]
+        assert synced, f"Accepted without a sync of {path} after the write"
+
+
+async def test_a_loss_of_power_loses_nothing_accepted(run: Run, tmp_path: Path) -> None:
+    """Files cut back to their last sync, at random moments: a restart has all that was accepted by then, once."""
+    chance = random.Random(3)
+    accepted_lines = {submission.id: run.accepted_line(submission) for submission in run.submissions}
+    moments = sorted(accepted_lines.values())
+    lines = [*chance.sample(moments, CUTS - 1), run.calls[-1].ended]
+    for number, line in enumerate(sorted(lines)):
+        cell = CellProcess(tmp_path / str(number))
+        for path, content in run.disk.durable_files(line).items():
+            target = cell.data_folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        by_then = [("ann", name) for name, accepted in accepted_lines.items() if accepted <= line]
+        assert by_then
+        with cell:
+            async with (
+                PlainClient(cell.address, "bob", token) as bob,
+                PlainClient(cell.address, "ann", token) as ann,
+            ):
+                after = await ann.send("after the loss", ["bob"])
+                for client in (ann, bob):
+                    await client.message("ann", after.ref.message_id)
+                    events = client.ledger.events
+                    assert once_violations(events, by_then) == []
+                    ids = message_ids(events)
+                    known = [submission.id for submission in run.submissions if submission.id in set(ids)]
+                    assert ids == [*known, after.ref.message_id]
+                    stored = await events_at_least(client, len(events))
+                    assert session_violations(stored, client.ledger) == []
+        assert "Traceback" not in cell.output

@@ -1,0 +1,239 @@
+"""kill -9 at random points under load: what was accepted is there, once, for everyone; what was not is settled by retry."""
+
+import asyncio
+import os
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from cell.history.v1 import history_pb2 as history
+from cell.messaging.v1 import messaging_pb2 as messaging
+from tests.system.cell_process import CellProcess, token
+from tests.system.history_pages import all_messages, by_id, events_at_least
+from tests.system.ledger import (
+    Ledger,
+    conversation,
+    is_message,
+    marks,
+    once_violations,
+    reactions,
+    session_violations,
+    sort_key,
+    without_marks,
+)
+from tests.system.plain_client import PlainClient, Submission, eventually, new_id, text_message
+
+KILLS = 20
+SEED = int(os.environ.get("KILL_SEED", "20261121"))
+
+
+class Load:
+    """Everyone writes, reacts and marks, over all restarts, and remembers what was accepted."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._stop = asyncio.Event()
+        self.accepted: dict[str, set[tuple[str, str]]] = {"ann": set(), "bob": set(), "eve": set()}
+        """By user: (sender, id) of every accepted message that concerns it."""
+        self.count = 0
+        self.retried = 0
+        self.reacted = 0
+
+    async def write(self, client: PlainClient, to: Sequence[str]) -> None:
+        """Bursts of messages to these users until told to stop."""
+        while not self._stop.is_set():
+            texts = [
+                f"{self._chance.random()} {'x' * self._chance.randrange(600)}"
+                for _ in range(self._chance.randrange(1, 20))
+            ]
+            submissions = [client.submit(text_message(text, to)) for text in texts]
+            for submission in submissions:
+                await client.settle(submission)
+                self._settled(client.user_id, to, submission)
+
+    def _settled(self, sender: str, to: Sequence[str], submission: Submission) -> None:
+        assert submission.accepted, submission.rejected
+        self.count += 1
+        self.retried += submission.tries > 1
+        for user in {sender, *to}:
+            self.accepted[user].add((sender, submission.id))
+
+    async def react_and_mark(self, client: PlainClient) -> None:
+        """Reactions put and taken back, and read marks, until told to stop."""
+        while not self._stop.is_set():
+            messages = [event.message.ref for event in client.ledger.events[-50:] if is_message(event)]
+            if messages:
+                ref = self._chance.choice(messages)
+                put = messaging.React(reaction_id=new_id(), message=ref, key=self._chance.choice("👍🎉"))
+                take = messaging.Unreact(reaction_id=new_id(), message=ref, key=self._chance.choice("👍🎉"))
+                read = messaging.MarkRead(through=messages[-1])
+                for command in (
+                    messaging.Command(react=put),
+                    messaging.Command(unreact=take),
+                    messaging.Command(mark_read=read),
+                ):
+                    await client.done(command)
+                self.reacted += 2
+            await asyncio.sleep(0.01)
+
+    async def come_and_go(self, client_of: "ClientOf", user: str, ledger: Ledger) -> str:
+        """A client that opens and closes its program all the time, keeping its cursor; returns the last."""
+        cursor = ""
+        while not self._stop.is_set():
+            client = client_of(user, "connect", cursor, ledger)
+            client.start()
+            await self._until_more(client, self._chance.randrange(200))
+            await client.close()
+            cursor = client.cursor or ""
+        return cursor
+
+    async def _until_more(self, client: PlainClient, steps: int) -> None:
+        end = len(client.ledger.steps) + steps
+        await client.until(lambda: len(client.ledger.steps) > end or self._stop.is_set(), "more")
+
+    def stop(self) -> None:
+        """Finish what is under way."""
+        self._stop.set()
+
+
+class ClientOf:
+    """Makes clients of the cell under test."""
+
+    def __init__(self, cell: CellProcess) -> None:
+        self._cell = cell
+
+    def __call__(
+        self, user: str, transport: str = "connect", resume_after: str = "", ledger: Ledger | None = None
+    ) -> PlainClient:
+        return PlainClient(
+            self._cell.address, user, token, transport=transport, resume_after=resume_after, ledger=ledger
+        )
+
+
+async def kill_at_random(cell: CellProcess, chance: random.Random, load: Load) -> None:
+    """Let some work be accepted, kill the process, and start it again; sometimes kill it while it starts, too."""
+    target = load.count + chance.randrange(1, 120)
+
+    async def enough() -> bool:
+        return load.count >= target
+
+    await eventually(enough, f"{target} accepted messages")
+    await asyncio.sleep(chance.random() * 0.05)
+    await asyncio.to_thread(cell.kill)
+    if chance.random() < 0.25:
+        cell.start(wait=False)
+        await asyncio.sleep(chance.random() * 2)
+        await asyncio.to_thread(cell.kill)
+    await asyncio.to_thread(cell.start)
+
+
+@pytest.mark.timeout(400)
+async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
+    """20 kills under load: each accepted message is there once, in one order per user, for each client and in history."""
+    print(f"KILL_SEED={SEED}")
+    chance = random.Random(SEED)
+    load = Load(random.Random(SEED + 1))
+    with CellProcess(tmp_path, {"window_bytes": 1 << 16}) as cell:
+        client_of = ClientOf(cell)
+        async with AsyncExitStack() as stack:
+            users = [
+                ("ann", "connect"),
+                ("ann", "connect"),
+                ("ann", "subscribe"),
+                ("bob", "connect"),
+                ("eve", "connect"),
+            ]
+            clients = [await stack.enter_async_context(client_of(*user)) for user in users]
+            phone, laptop, browser, bob, eve = clients
+            traveller = Ledger("bob")
+            work = [
+                asyncio.ensure_future(task)
+                for task in (
+                    load.write(phone, ["bob"]),
+                    load.write(browser, ["bob", "eve"]),
+                    load.write(bob, ["ann"]),
+                    load.write(eve, ["ann", "bob"]),
+                    load.react_and_mark(bob),
+                    load.react_and_mark(laptop),
+                )
+            ]
+            travels = asyncio.ensure_future(load.come_and_go(client_of, "bob", traveller))
+            for _ in range(KILLS):
+                await kill_at_random(cell, chance, load)
+                for task in [*work, travels]:
+                    assert not task.done() or task.result()  # raises what stopped it
+            load.stop()
+            await asyncio.gather(*work)
+            last = await stack.enter_async_context(client_of("bob", "connect", await travels, traveller))
+            await _check([*clients, last], load)
+        assert "Traceback" not in cell.output
+        print(
+            f"{load.count} accepted, {load.retried} of them retried, {load.reacted} reactions, {cell.starts} starts"
+        )
+
+
+async def _check(clients: Sequence[PlainClient], load: Load) -> None:
+    for client in clients:
+        await _until_all(client, load.accepted[client.user_id], clients)
+    for client in clients:
+        wanted = load.accepted[client.user_id]
+        count = len({event.cursor for event in without_marks(client.ledger.events)})
+        reference = await events_at_least(client, count)
+        assert once_violations(client.ledger.events, wanted) == []
+        assert once_violations(reference, wanted) == []
+        assert client.ledger.names == wanted
+        assert session_violations(reference, client.ledger, start=0) == []
+        assert client.ledger.gaps == []
+        assert client.strays == []
+        assert client.conflicts == []
+    ann, bob, eve = clients[0], clients[3], clients[4]
+    for client in (ann, bob, eve):
+        await _check_conversations(client, [other for other in (ann, bob, eve) if other is not client])
+
+
+async def _until_all(
+    client: PlainClient, wanted: set[tuple[str, str]], clients: Sequence[PlainClient]
+) -> None:
+    """Until a client has all accepted messages, and as many reactions as the others of its user."""
+    mine = [other for other in clients if other.user_id == client.user_id]
+
+    def count(other: PlainClient) -> int:
+        return len(without_marks(other.ledger.events))
+
+    await client.until(lambda: wanted <= client.ledger.names, "all accepted messages")
+    await client.until(
+        lambda: len({count(other) for other in mine}) == 1, "as many events as the user's others"
+    )
+
+
+async def _check_conversations(client: PlainClient, others: Sequence[PlainClient]) -> None:
+    """A user's conversations are the same in its events, in history, and for the others in them."""
+    answer = await client.history.ListConversations(
+        history.ListConversationsRequest(), metadata=client.metadata
+    )
+    events = client.ledger.events
+    assert {c.conversation_id for c in answer.conversations} == {
+        event.message.ref.conversation_id for event in events if is_message(event)
+    }
+    state = reactions(events)
+    for one in answer.conversations:
+        shown = conversation(events, one.conversation_id)
+        listed = await all_messages(client, by_id(one.conversation_id), page_size=500)
+        assert [item.message for item in listed] == shown
+        for item in listed:
+            stored = {(user, reaction.key) for reaction in item.reactions for user in reaction.user_ids}
+            at = sort_key(item.message.ref)
+            assert stored == {
+                (user, key) for (message, user, key), there in state.items() if message == at and there
+            }
+        for other in others:
+            if other.user_id in one.participant_ids:
+                assert conversation(other.ledger.events, one.conversation_id) == shown
+        told = marks(events)
+        for peer in one.peer_marks:
+            if peer.HasField("read_through") and len(one.participant_ids) <= 16:
+                at_mark = told.get(("read_mark", one.conversation_id, peer.user_id))
+                assert at_mark == sort_key(peer.read_through)
