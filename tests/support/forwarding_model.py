@@ -92,7 +92,11 @@ class Simulation:
         if not owner.in_flight[target]:
             return
         record = owner.in_flight[target].pop(0)
-        outcome = "appended" if well else self.random.choice(["appended"] * 4 + ["failed", "lost", "answer lost", "late"])
+        outcome = (
+            "appended"
+            if well
+            else self.random.choice(["appended"] * 4 + ["failed", "lost", "answer lost", "late"])
+        )
         if outcome in ("appended", "answer lost"):
             self.targets[target].append(record.value)
         elif outcome == "late":
@@ -110,7 +114,10 @@ class Simulation:
         old.current = False
         if self.random.random() < 0.5:
             self.owners.remove(old)
-            for target, records in old.in_flight.items():  # what a dead one had under way may still land, in part
+            for (
+                target,
+                records,
+            ) in old.in_flight.items():  # what a dead one had under way may still land, in part
                 self.late += [(target, r.value) for r in records[: self.random.randint(0, len(records))]]
         self.owners = [*self.owners, self.new_owner()][-2:]
 

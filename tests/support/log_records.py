@@ -14,7 +14,13 @@ def message_event(sender: str, text: str, time_us: int = 1) -> messaging.Event:
 
 
 def origin(
-    sender: str, participants: Iterable[str], text: str, *, time_us: int = 1, command_id: str = "", digest: int = 1
+    sender: str,
+    participants: Iterable[str],
+    text: str,
+    *,
+    time_us: int = 1,
+    command_id: str = "",
+    digest: int = 1,
 ) -> log.Origin:
     """A message to these users, the sender among them."""
     users = sorted({sender, *participants})
@@ -30,7 +36,13 @@ def origin(
 
 
 def origin_record(
-    sender: str, participants: Iterable[str], text: str, *, time_us: int = 1, command_id: str = "", digest: int = 1
+    sender: str,
+    participants: Iterable[str],
+    text: str,
+    *,
+    time_us: int = 1,
+    command_id: str = "",
+    digest: int = 1,
 ) -> bytes:
     """The same, encoded as a record."""
     made = origin(sender, participants, text, time_us=time_us, command_id=command_id, digest=digest)
