@@ -1,0 +1,26 @@
+"""What a log engine must offer to be put through the behaviour suite, and those that do."""
+
+from pathlib import Path
+from typing import Protocol
+
+from event_log.embedded import EmbeddedLog, EmbeddedLogSettings
+from event_log.port import EventLog
+
+PARTITIONS = 4
+
+
+class Engine(Protocol):
+    """One log, which can be opened, closed and opened again."""
+
+    async def open(self) -> EventLog:
+        """A new connection to the same log, of PARTITIONS partitions. The test closes it."""
+        ...
+
+
+class EmbeddedEngine:
+    def __init__(self, folder: Path, settings: EmbeddedLogSettings | None = None) -> None:
+        self.folder = folder
+        self.settings = settings or EmbeddedLogSettings(reserve_bytes=4096)
+
+    async def open(self) -> EmbeddedLog:
+        return await EmbeddedLog.open(self.folder, PARTITIONS, self.settings)
