@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -180,23 +180,29 @@ class TracedFile:
         """Everything written before `begun` was durable at `ended`."""
         self.synced.append((ended, bisect_right(self.writes, begun, key=lambda write: write.line)))
 
-    def durable(self, line: int) -> bytes | None:
-        """The content that a loss of power right after `line` leaves for certain; None if the file may not be there."""
-        at = bisect_right(self.synced, line, key=lambda sync: sync[0])
-        return None if at == 0 else self.content(self.synced[at - 1][1])
+    def after_loss(self, line: int, survives: Callable[[], bool]) -> bytes | None:
+        """What a loss of power right after `line` leaves; None for no file.
 
-    def content(self, count: int) -> bytes:
-        """The file after so many writes."""
-        content = bytearray()
-        for write in self.writes[:count]:
-            end = write.offset + len(write.data or b"")
-            if len(content) < end:
-                content.extend(bytes(end - len(content)))
-            if write.data is None:
-                del content[write.offset :]
-            else:
-                content[write.offset : end] = write.data
-        return bytes(content)
+        All that was synced, and of the writes since then, in whatever order the disk took them, those that survive.
+        """
+        at = bisect_right(self.synced, line, key=lambda sync: sync[0])
+        certain = self.synced[at - 1][1] if at else 0
+        done = bisect_right(self.writes, line, key=lambda write: write.line)
+        lucky = [write for write in self.writes[certain:done] if survives()]
+        return _content([*self.writes[:certain], *lucky]) if at or lucky else None
+
+
+def _content(writes: Iterable[Write]) -> bytes:
+    content = bytearray()
+    for write in writes:
+        end = write.offset + len(write.data or b"")
+        if len(content) < end:
+            content.extend(bytes(end - len(content)))
+        if write.data is None:
+            del content[write.offset :]
+        else:
+            content[write.offset : end] = write.data
+    return bytes(content)
 
 
 class Disk:
@@ -215,13 +221,16 @@ class Disk:
         for call in calls:
             self._take(call)
 
-    def durable_files(self, line: int) -> dict[str, bytes]:
-        """What a loss of power right after `line` leaves for certain: by path, each file as of its last sync."""
+    def after_loss(self, line: int, survives: Callable[[], bool] = lambda: False) -> dict[str, bytes]:
+        """What a loss of power right after `line` leaves: files by path, as of their last sync.
+
+        Writes since then are gone unless they survive by chance.
+        """
         names: dict[str, TracedFile | None] = {}
         for at, path, file in self._names:
             if at <= line:
                 names[path] = file
-        kept = ((path, file.durable(line)) for path, file in names.items() if file is not None)
+        kept = ((path, file.after_loss(line, survives)) for path, file in names.items() if file is not None)
         return {
             path.removeprefix(self._folder + "/"): content for path, content in kept if content is not None
         }

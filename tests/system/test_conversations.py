@@ -165,7 +165,7 @@ async def test_history_equals_what_was_told(connect: Connect) -> None:
         assert list(got.messages) == [listed[4], listed[1]]
 
         async def is_read() -> bool:
-            return (await seen_by(bob, name)).read_through == sent[2].ref
+            return bool((await seen_by(bob, name)).read_through == sent[2].ref)
 
         await eventually(is_read, "bob's read mark in history")
         for_bob, for_ann = await seen_by(bob, name), await seen_by(ann, name)

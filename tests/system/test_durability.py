@@ -45,6 +45,14 @@ class Run:
                 return call.begun
         raise AssertionError("Accepted was not seen on a socket")
 
+    def restore(self, line: int, chance: random.Random, folder: Path) -> None:
+        """Write the files as a loss of power right after `line` leaves them."""
+        odds = chance.choice([0.0, 0.5, 0.9])  # that a write which was not synced is there all the same
+        for path, content in self.disk.after_loss(line, lambda: chance.random() < odds).items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -103,10 +111,7 @@ async def test_a_loss_of_power_loses_nothing_accepted(run: Run, tmp_path: Path) 
     lines = [*chance.sample(moments, CUTS - 1), run.calls[-1].ended]
     for number, line in enumerate(sorted(lines)):
         cell = CellProcess(tmp_path / str(number))
-        for path, content in run.disk.durable_files(line).items():
-            target = cell.data_folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        run.restore(line, chance, cell.data_folder)
         by_then = [("ann", name) for name, accepted in accepted_lines.items() if accepted <= line]
         assert by_then
         with cell:

@@ -17,6 +17,7 @@ from tests.system.ledger import (
     Moved,
     Told,
     is_message,
+    marks,
     message_ids,
     once_violations,
     session_violations,
@@ -137,6 +138,21 @@ async def test_broken_streams_lose_and_double_nothing(connect: Connect) -> None:
         assert session_violations(steady.ledger.events, broken.ledger) == []
         assert once_violations(broken.ledger.events, [("ann3", s.id) for s in ann.accepted_order]) == []
         assert broken.ledger.gaps == []
+
+
+async def test_what_was_received_before_a_break_can_be_acknowledged_after_it(connect: Connect) -> None:
+    """Acknowledge takes a cursor that an earlier stream was given, and the sender is told (Acknowledge.cursor)."""
+    async with connect("ann10") as ann, connect("bob10") as bob:
+        message = await ann.send("received, then cut off", ["bob10"])
+        await bob.message("ann10", message.ref.message_id)
+        cursor = bob.ledger.events[-1].cursor
+        bob.drop_stream()
+        await bob.until(lambda: bob.streams == 2, "another stream")
+        await bob.until_resumed()
+        await bob.done(messaging.Command(acknowledge=messaging.Acknowledge(cursor=cursor)))
+        received = ("received_mark", message.ref.conversation_id, "bob10")
+        await ann.until(lambda: received in marks(ann.ledger.events), "the received mark", deadline_s=20)
+        assert marks(ann.ledger.events)[received] == sort_key(message.ref)
 
 
 async def test_live_only_starts_from_now(connect: Connect) -> None:

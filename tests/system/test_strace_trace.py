@@ -60,11 +60,12 @@ shutil.rmtree("gone")
     folder = tmp_path / "data"
     calls = traced(folder, program)
     disk = Disk(folder, calls)
-    assert disk.durable_files(10**9) == {"kept": b"oNe TWO and more", "cut": b"01234ab"}
+    assert disk.after_loss(10**9) == {"kept": b"oNe TWO and more", "cut": b"01234ab"}
     first_sync = next(call for path, call in disk.syncs if path.endswith("kept.new"))
-    assert disk.durable_files(first_sync.ended) == {"kept.new": b"one two", "gone/file": b"x"}
-    assert disk.durable_files(first_sync.begun - 1) == {"gone/file": b"x"}
+    assert disk.after_loss(first_sync.ended) == {"kept.new": b"one two", "gone/file": b"x"}
+    assert disk.after_loss(first_sync.begun - 1) == {"gone/file": b"x"}
     assert (folder / "kept").read_bytes() == b"oNe TWO and more"
+    assert disk.after_loss(10**9, lambda: True)["never"] == b"gone"
 
 
 @needs_strace
@@ -85,7 +86,7 @@ os.kill(os.getpid(), 9)
     disk = Disk(folder, traced(folder, program))
     rebuilt = tmp_path / "rebuilt"
     rebuilt.mkdir()
-    for path, content in disk.durable_files(10**9).items():
+    for path, content in disk.after_loss(10**9).items():
         (rebuilt / path).write_bytes(content)
     count = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('select count(*) from t').fetchone()[0])"
     for where, rows in ((folder, 51), (rebuilt, 50)):
