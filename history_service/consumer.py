@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,13 +98,21 @@ class HistoryConsumer:
         commit_due = clock() + self._settings.commit_interval_s
         while not self._closing.is_set():
             polled = await self._poll(consumer, max(0.0, commit_due - clock()))
+            begun = clock()
             for work in self._works(polled.records):
                 if not await self._store(consumer, work):
                     break
+            if polled.records:
+                await self._pause_until(begun + self._settings.store_interval_s)
             if clock() >= commit_due:
                 await self._commit(consumer, self._owned)
                 commit_due = clock() + self._settings.commit_interval_s
         await self._commit(consumer, self._owned)
+
+    async def _pause_until(self, due: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self._closing.wait()
 
     # Group membership
 

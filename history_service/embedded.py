@@ -41,21 +41,22 @@ from history_service.port import (
     Persisted,
     StoredMessage,
 )
-from messaging_core.sqlite import Checkpointer, Lock, connect
+from messaging_core.sqlite import Lock, connect
 
 R = TypeVar("R")
 
 _READERS = 2
 _WRITES_AT_ONCE = 1_024
+_WRITER_CACHE_KIB = 65_536
+_READER_CACHE_KIB = 16_384
 
 
 class EmbeddedStore(HistoryStore):
     """History in one folder. See the module's text."""
 
-    def __init__(self, lock: Lock, checkpointer: Checkpointer, writer: Workers, readers: Workers) -> None:
+    def __init__(self, lock: Lock, writer: Workers, readers: Workers) -> None:
         """Use `open`."""
         self._lock = lock
-        self._checkpointer = checkpointer
         self._writer = writer
         self._readers = readers
 
@@ -67,12 +68,12 @@ class EmbeddedStore(HistoryStore):
         """
         path = folder / FILE
         lock = await asyncio.to_thread(prepare, folder)
-        checkpointer = Checkpointer(path)
-        runner = WriteRunner(checkpointer.wrote)
-        writer = Workers("history-writer", [connect(path)], runner, _WRITES_AT_ONCE)
-        connections = [connect(path, read_only=True) for _ in range(_READERS)]
+        writer = Workers(
+            "history-writer", [_cached(connect(path), _WRITER_CACHE_KIB)], WriteRunner(), _WRITES_AT_ONCE
+        )
+        connections = [_cached(connect(path, read_only=True), _READER_CACHE_KIB) for _ in range(_READERS)]
         readers = Workers("history-reader", connections, run_reads, 1)
-        return cls(lock, checkpointer, writer, readers)
+        return cls(lock, writer, readers)
 
     async def write(self, batch: Batch) -> None:
         """See HistoryStore."""
@@ -121,8 +122,12 @@ class EmbeddedStore(HistoryStore):
         """See HistoryStore."""
         await self._writer.close()
         await self._readers.close()
-        await asyncio.to_thread(self._checkpointer.close)
         self._lock.release()
 
     async def _read(self, query: Callable[[sqlite3.Connection], R]) -> R:
         return await self._readers.run(query)
+
+
+def _cached(connection: sqlite3.Connection, cache_kib: int) -> sqlite3.Connection:
+    connection.execute(f"pragma cache_size = {-cache_kib}")
+    return connection

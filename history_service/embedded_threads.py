@@ -1,6 +1,7 @@
 """The threads of the embedded store: one writes, a few read, tasks wait."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -10,12 +11,16 @@ from typing import Any, Generic, TypeVar
 
 from history_service.embedded_file import FILE, transaction
 from history_service.port import StoreError, StoreUnavailable
-from messaging_core.sqlite import end_if_fsync_failed
+from messaging_core.sqlite import MAX_WAL_PAGES, end_if_fsync_failed
 
 R = TypeVar("R")
 
+_logger = logging.getLogger(__name__)
+
 _MAX_WAITING = 4_096
 """Jobs that wait for the writer, and for the readers; beyond it a call fails as unavailable."""
+_CHECKPOINT_EVERY_ROWS = 8_192
+"""Of a few hundred bytes each, in a page of their own at worst: 32 MiB of write-ahead log or so."""
 _HOPELESS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB)
 """Errors that stay when one tries again."""
 
@@ -108,10 +113,15 @@ def _settle(jobs: Sequence[Job[Any]]) -> None:
 
 
 class WriteRunner:
-    """Runs jobs in one transaction; if that fails, each in its own, so that none fails for another."""
+    """Runs jobs in one transaction; if that fails, each in its own, so that none fails for another.
 
-    def __init__(self, on_commit: Callable[[], None]) -> None:
-        self._on_commit = on_commit
+    Moves pages from the write-ahead log into the database between transactions, where it can finish: then the next one
+    starts the log over. A log that only grows costs three times as much. Nobody waits for a commit of history to be told
+    Accepted, so a checkpoint need not have a thread of its own here.
+    """
+
+    def __init__(self) -> None:
+        self._checkpointed = 0
 
     def __call__(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:
         """Run them; no error leaves here."""
@@ -119,7 +129,6 @@ class WriteRunner:
             with transaction(connection, "begin immediate"):
                 for job in jobs:
                     job.run(connection)
-            self._on_commit()
         except Exception as error:
             end_if_fsync_failed(error)
             if len(jobs) == 1:
@@ -127,6 +136,19 @@ class WriteRunner:
                 return
             for job in jobs:
                 self(connection, (job,))
+        if connection.total_changes - self._checkpointed >= _CHECKPOINT_EVERY_ROWS:
+            self._checkpointed = connection.total_changes
+            _checkpoint(connection)
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    try:
+        _, pages, _ = connection.execute("pragma wal_checkpoint(passive)").fetchone()
+        if pages > MAX_WAL_PAGES:  # readers that never all left let it grow: wait for them
+            connection.execute("pragma wal_checkpoint(restart)").fetchone()
+    except sqlite3.Error as error:
+        end_if_fsync_failed(error)
+        _logger.warning("a checkpoint of %s failed and will be tried again: %s", FILE, error)
 
 
 def run_reads(connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> None:

@@ -10,6 +10,8 @@ class HistorySettings:
     """Bounds and times of the history service."""
 
     limits: Limits = field(default_factory=Limits)
+    store_interval_s: float = 0.05
+    """Records are stored no more often than this: under load batches are then large, which cost a third a record."""
     commit_interval_s: float = 1.0
     """How long stored records may stay uncommitted: what a new owner stores again."""
     retry_min_s: float = 0.1
