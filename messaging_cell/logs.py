@@ -36,6 +36,8 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+    for noisy in ("asyncio", "grpc"):  # tell at debug level what nobody debugs a cell with
+        logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -89,9 +89,9 @@ class Settings:
         int,
         Setting(
             "How long the log keeps a record, in seconds. A client away for longer is served from history.",
-            whole(_DAY_S, 3_650 * _DAY_S),
+            whole(600, 3_650 * _DAY_S),
         ),
-    ] = 7 * _DAY_S
+    ] = _DAY_S
     window_bytes: Annotated[
         int,
         Setting(
@@ -108,7 +108,7 @@ class Settings:
     drain_s: Annotated[
         float,
         Setting("How long a cell that stops gives its clients to leave, in seconds.", seconds(0, 3_600)),
-    ] = 10.0
+    ] = _SERVER.drain_s
 
     jwt_secret: Annotated[
         str,

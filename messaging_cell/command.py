@@ -1,0 +1,51 @@
+"""The `cell` command."""
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from messaging_cell import runtime
+from messaging_cell.commands import history, listen, run, send, token
+from messaging_cell.commands.common import CommandFailed
+from messaging_cell.settings import SettingsRefused
+
+app = typer.Typer(
+    name="cell",
+    help="A messaging cell: `cell run` runs one, the other commands talk to it.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, send, listen, history, token):
+    module.add_to(app)
+
+
+def main() -> NoReturn:
+    """Run a command. Exits with 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly."""
+    runtime.prepare()  # before a command imports grpc
+    try:
+        app()
+    except SettingsRefused as refused:
+        _leave(2, *refused.faults)
+    except CommandFailed as failed:
+        _leave(failed.exit_code, str(failed))
+    except KeyboardInterrupt:
+        _leave(130)
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(0)
+    raise AssertionError("typer ends by SystemExit")
+
+
+def _leave(exit_code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        print(f"cell: {line}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()
