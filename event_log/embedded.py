@@ -180,7 +180,7 @@ class EmbeddedLog(EventLog):
             raise Truncated(f"partition {partition}: record {offset} is gone")
         if offset >= end:
             return ()
-        if self.tail.has(partition, offset):
+        if self.in_memory(partition, offset):
             return self.tail.read(partition, offset, max_bytes)
         try:
             return await self._loop.run_in_executor(
@@ -224,6 +224,10 @@ class EmbeddedLog(EventLog):
             self._state.start_offsets[partition],
             self.ends[partition],
         )
+
+    def in_memory(self, partition: int, offset: int) -> bool:
+        """Whether `tail` has the record, and the log still does too."""
+        return offset >= self._state.start_offsets[partition] and self.tail.has(partition, offset)
 
     def forget(self, consumer: EmbeddedConsumer) -> None:
         """The consumer is closed."""

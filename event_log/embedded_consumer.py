@@ -184,7 +184,7 @@ class EmbeddedConsumer(GroupConsumer):
         return partition not in self._paused and self._positions[partition] < self._log.ends[partition]
 
     def _in_memory(self, partition: int) -> bool:
-        return self._log.tail.has(partition, self._positions[partition])
+        return self._log.in_memory(partition, self._positions[partition])
 
     def _take(
         self, found: list[tuple[int, Sequence[LogRecord]]], partition: int, records: Sequence[LogRecord]
