@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -53,9 +54,9 @@ class Links:
         """Of the links that are up."""
         return self._ends.keys()
 
-    def loops(self) -> Iterable[Awaitable[None]]:
+    def loops(self) -> Iterable[Callable[[], Awaitable[None]]]:
         """One loop for each target, to be run until cancelled."""
-        return [self._keep(target) for target in self._targets]
+        return [partial(self._keep, target) for target in self._targets]
 
     def flush(self) -> None:
         """Send what is in the outboxes. A link that has ended takes nothing; its loop will see to it."""

@@ -1,7 +1,7 @@
 """The delivery service's shell: a consumer loop, a loop for each link, and what follows the log's slower answers."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -64,8 +64,8 @@ class DeliveryService:
         self._failed: asyncio.Future[None] = loop.create_future()
         self._consumer: GroupConsumer = self._log.consumer(GROUP)
         self._commit_due_s = self._through_due_s = self._now()
-        self._consuming = self._run(self._consume())
-        self._tasks = [self._run(self._follow_history()), self._run(self._serve_from_log())]
+        self._consuming = self._run(self._consume)
+        self._tasks = [self._run(self._follow_history), self._run(self._serve_from_log)]
         self._tasks += [self._run(loop) for loop in self._links.loops()]
 
     async def failed(self) -> None:
@@ -85,10 +85,10 @@ class DeliveryService:
             self._failed.set_result(None)
         self._failed.exception()  # whoever did not ask does not want to know
 
-    def _run(self, work: Awaitable[None]) -> "asyncio.Task[None]":
+    def _run(self, work: Callable[[], Awaitable[None]]) -> "asyncio.Task[None]":
         async def run() -> None:
             try:
-                await work
+                await work()
             except Exception as error:
                 _log.exception("delivery_failed")
                 if not self._failed.done():

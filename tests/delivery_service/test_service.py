@@ -1,0 +1,324 @@
+"""Delivery services on the embedded log, over each kind of link: everything once and in order, whoever comes and goes."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from delivery_service.service import DeliveryService, LinkTarget
+from event_log.embedded import EmbeddedLog
+from event_log.port import CommitFenced, EventLog, NewRecord
+from session_link.port import LinkClosed, OwnerEnd
+from tests.support.delivery_harness import QUICK, Cell, TroubledLog, running_cell
+from tests.support.link_server import Session, State
+
+USERS = [f"user{n}" for n in range(12)]
+PARTITIONS = 4
+
+
+@pytest.fixture
+async def event_log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
+    log = await EmbeddedLog.open(tmp_path / "log", PARTITIONS)
+    yield log
+    await log.close()
+
+
+@pytest.fixture(params=[False, True], ids=["in process", "gRPC"])
+def over_grpc(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+class Traffic:
+    """Random messages, and how many events each user is to have of them."""
+
+    def __init__(self, cell: Cell, seed: int) -> None:
+        self._cell = cell
+        self._random = random.Random(seed)
+        self._stopped = False
+        self.events = dict.fromkeys(USERS, 0)
+        self.copies = 0
+
+    async def send(self, count: int) -> None:
+        """So many messages to one to six users each, durable when this returns."""
+        for _ in range(count):
+            sender, *others = self._random.sample(USERS, self._random.randint(2, 7))
+            for user in (sender, *others):
+                self.events[user] += 1
+            partition_of = self._cell.log.partition_of
+            self.copies += len({partition_of(user) for user in others} - {partition_of(sender)})
+            await self._cell.send(sender, *others)
+
+    async def send_until_stopped(self) -> None:
+        """Keep sending."""
+        while not self._stopped:
+            await self.send(5)
+
+    async def while_sending(self, *steps: Coroutine[None, None, object]) -> None:
+        """Do these one after another while messages keep coming."""
+        sending = asyncio.create_task(self.send_until_stopped())
+        for step in steps:
+            await step
+            await asyncio.sleep(0.15)
+        self._stopped = True
+        await sending
+        self._stopped = False
+
+    def expected(self, sessions: list[Session]) -> dict[Session, int]:
+        return {session: self.events[session.user] for session in sessions}
+
+
+def connect_all(cell: Cell) -> list[Session]:
+    return [cell.server.connect(user, -1) for user in USERS for _ in range(2)]
+
+
+async def test_every_session_gets_every_event_of_its_user(event_log: EventLog, over_grpc: bool) -> None:
+    """Messages to many partitions reach all clients of all their users, each once and in order."""
+    async with running_cell(event_log, over_grpc=over_grpc) as cell:
+        await cell.start_service()
+        early = connect_all(cell)
+        traffic = Traffic(cell, 1)
+        await traffic.send(150)
+        late = connect_all(cell)
+        await cell.settled(traffic.expected(early + late))
+        pieces = {(s.user, o): piece for s in early for o, piece in s.pieces.items()}
+        assert all(s.pieces[o] == pieces[s.user, o] for s in late for o in s.pieces if s.pieces[o])
+
+
+async def test_records_per_message(event_log: EventLog) -> None:
+    """I13: a message is one record and one for each other partition in it; an idle cell appends nothing."""
+    async with running_cell(event_log) as cell:
+        await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 2)
+        await traffic.send(100)
+        await cell.settled(traffic.expected(sessions))
+        records = sum((await event_log.end_offsets(range(PARTITIONS))).values())
+        assert records == 100 + traffic.copies
+        await asyncio.sleep(0.5)
+        assert sum((await event_log.end_offsets(range(PARTITIONS))).values()) == records
+
+
+async def test_takeover_while_messages_flow(event_log: EventLog, over_grpc: bool) -> None:
+    """A second service takes partitions over, the first stops, and nobody misses or doubles an event."""
+    async with running_cell(event_log, over_grpc=over_grpc) as cell:
+        first = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 3)
+        await traffic.while_sending(cell.start_service(), cell.stop_service(first), cell.start_service())
+        await cell.settled(traffic.expected(sessions))
+
+
+async def test_a_killed_service_is_replaced(event_log: EventLog, over_grpc: bool) -> None:
+    """What a dead instance had read but not committed is done again by the next one, and seen once."""
+    async with running_cell(event_log, over_grpc=over_grpc) as cell:
+        first, second = await cell.start_service(), await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 4)
+        await traffic.while_sending(
+            cell.kill_service(first), cell.start_service(), cell.kill_service(second), cell.start_service()
+        )
+        await cell.settled(traffic.expected(sessions))
+
+
+async def test_links_break_and_return(event_log: EventLog, over_grpc: bool) -> None:
+    """A broken link is dialed again, its partitions are claimed again, and sessions go on where they were."""
+    async with running_cell(event_log, over_grpc=over_grpc) as cell:
+        await cell.start_service()
+        await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 5)
+
+        async def break_links() -> None:
+            for end in list(cell.ends):
+                await end.close()
+
+        await traffic.while_sending(break_links(), break_links(), break_links())
+        await cell.settled(traffic.expected(sessions))
+
+
+async def test_appends_that_fail_or_answer_wrongly(event_log: EventLog) -> None:
+    """Copies whose appends fail, or whose answers are lost, arrive once and in order all the same (R1)."""
+    troubled = TroubledLog(event_log, seed=6)
+    async with running_cell(troubled) as cell:
+        first = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 6)
+        troubled.trouble = 0.3
+        await traffic.while_sending(cell.start_service(), cell.kill_service(first))
+        troubled.trouble = 0.0
+        await cell.settled(traffic.expected(sessions))
+
+
+async def test_one_stalled_partition_delays_only_its_own(event_log: EventLog) -> None:
+    """I14: while one partition takes no copies, users who have nothing to do with it get theirs; then it catches up."""
+    troubled = TroubledLog(event_log)
+    by_partition = {event_log.partition_of(user): user for user in USERS}
+    stalled_user = by_partition.pop(next(iter(by_partition)))
+    one, two, *_ = by_partition.values()
+    async with running_cell(troubled) as cell:
+        await cell.start_service()
+        waiting, other = cell.server.connect(stalled_user, -1), cell.server.connect(two, -1)
+        troubled.stalled.add(event_log.partition_of(stalled_user))
+        for _ in range(30):
+            await cell.send(one, stalled_user, two)
+        await cell.settled({other: 30})
+        assert waiting.received == []
+        source = event_log.partition_of(one)
+        committed = await event_log.committed("delivery", [source])
+        assert committed[source].offset == 0, "the commit waits for the stalled target"
+        troubled.recover()
+        await cell.settled({waiting: 30, other: 30})
+
+
+async def test_a_full_source_is_paused_and_goes_on(event_log: EventLog) -> None:
+    """Past the bound of copies a source is paused, the others are not; with room again nothing was lost (R6)."""
+    troubled = TroubledLog(event_log)
+    by_partition = {event_log.partition_of(user): user for user in USERS}
+    stalled_user, one, two, three = by_partition.values()
+    settings = replace(QUICK, forwarding=replace(QUICK.forwarding, queue_bytes=2_000))
+    async with running_cell(troubled, settings=settings) as cell:
+        await cell.start_service()
+        waiting, other = cell.server.connect(stalled_user, -1), cell.server.connect(three, -1)
+        troubled.stalled.add(event_log.partition_of(stalled_user))
+        for _ in range(300):
+            await cell.send(one, stalled_user)
+            await cell.send(two, three)
+        await cell.settled({other: 300})
+        (service,) = cell.services
+        assert service._paused == {event_log.partition_of(one)}
+        troubled.recover()
+        await cell.settled({waiting: 300, other: 300})
+        assert not service._paused
+
+
+async def test_a_small_window_is_no_loss(event_log: EventLog) -> None:
+    """With no window at all, sessions get what they missed from history, or from the log where history lags."""
+    async with running_cell(event_log, settings=replace(QUICK, window_bytes=0)) as cell:
+        await cell.start_service()
+        traffic = Traffic(cell, 7)
+        await traffic.send(100)
+        sessions = connect_all(cell)
+        await traffic.while_sending(asyncio.sleep(0.1))
+        sessions += connect_all(cell)
+        await cell.settled(traffic.expected(sessions))
+
+
+async def test_without_history_the_log_serves(event_log: EventLog) -> None:
+    """While history is away, sessions behind a small window are served from the log (R8)."""
+    cell = Cell(event_log, replace(QUICK, window_bytes=0))
+    try:
+        await cell.start_service()
+        traffic = Traffic(cell, 8)
+        await traffic.send(100)
+        sessions = connect_all(cell)
+        await traffic.send(20)
+        await cell.settled(traffic.expected(sessions))
+    finally:
+        await cell.close()
+
+
+async def test_a_cursor_past_the_end_is_refused(event_log: EventLog) -> None:
+    """The end of the log decides, and the session is told; others are not disturbed."""
+    async with running_cell(event_log) as cell:
+        await cell.start_service()
+        await cell.send(USERS[0], USERS[1])
+        session = cell.server.connect(USERS[0], 1_000)
+        while session.state is not State.REFUSED:
+            await asyncio.sleep(0.01)
+
+
+async def test_an_unreadable_record_stops_nothing(event_log: EventLog) -> None:
+    """R5: poison is a gap for everyone in its partition; what comes after it goes on."""
+    async with running_cell(event_log) as cell:
+        await cell.start_service()
+        session = cell.server.connect(USERS[0], -1)
+        await cell.send(USERS[0], USERS[1])
+        event_log.append([NewRecord(session.partition, b"\xff", None)], lambda _: None)
+        await cell.send(USERS[0], USERS[1])
+        await cell.settled({session: 3})
+
+
+async def test_a_fenced_commit_gives_the_partition_up(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner that learns from its commit that it no longer is one releases the partition and commits the others."""
+    async with running_cell(event_log) as cell:
+        service = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 9)
+        await traffic.send(20)
+        await cell.settled(traffic.expected(sessions))
+        real = service._consumer.commit
+
+        async def fenced(commits: dict[int, object]) -> None:
+            if 0 in commits:
+                raise CommitFenced("partition 0 is another's")
+            await real(commits)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(service._consumer, "commit", fenced)
+        await traffic.send(20)
+        while 0 in service._owned:
+            await asyncio.sleep(0.01)
+        while any(s.state is State.LIVE for s in sessions if s.partition == 0):
+            await asyncio.sleep(0.01)
+        assert set(service._owned) == {1, 2, 3}
+
+
+async def test_a_planned_stop_leaves_nothing_to_do_again(event_log: EventLog) -> None:
+    """A service that stops has forwarded and committed what it read, so the next one appends nothing."""
+    async with running_cell(event_log) as cell:
+        first = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 10)
+        await traffic.send(50)
+        await cell.settled(traffic.expected(sessions))
+        await cell.stop_service(first)
+        records = sum((await event_log.end_offsets(range(PARTITIONS))).values())
+        await cell.start_service()
+        await cell.settled(traffic.expected(sessions))
+        assert sum((await event_log.end_offsets(range(PARTITIONS))).values()) == records
+
+
+async def test_a_server_that_is_away_is_dialed_until_it_is_there(event_log: EventLog) -> None:
+    """Failed dials are tried again, with links of other servers undisturbed."""
+    tries = 0
+    async with running_cell(event_log) as cell:
+
+        async def dial_late() -> OwnerEnd:
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                raise LinkClosed("nobody there")
+            return await cell._dial_in_process()
+
+        cell.dial = dial_late
+        await cell.start_service()
+        session = cell.server.connect(USERS[0], -1)
+        await cell.send(USERS[1], USERS[0])
+        await cell.settled({session: 1})
+
+
+async def test_a_fatal_error_reaches_the_host(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that cannot go on says so to whoever runs it, and can still be closed."""
+    async with running_cell(event_log) as cell:
+        await cell.send(USERS[0], USERS[1])
+        service = DeliveryService(log=event_log, targets=[], settings=QUICK)
+
+        def broken(user: str) -> int:
+            raise RuntimeError("no partition")
+
+        monkeypatch.setattr(event_log, "partition_of", broken)
+        await service.start()
+        with pytest.raises(RuntimeError, match="no partition"):
+            await service.failed()
+        await service.close()
+
+
+async def test_failed_returns_when_closed(event_log: EventLog) -> None:
+    """A service that was closed has not failed."""
+    service = DeliveryService(log=event_log, targets=[LinkTarget("none", _nobody)], settings=QUICK)
+    await service.start()
+    watching = asyncio.create_task(service.failed())
+    await asyncio.sleep(0.05)
+    await service.close()
+    await watching
+
+
+async def _nobody() -> OwnerEnd:
+    raise LinkClosed("nobody there")
