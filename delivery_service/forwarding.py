@@ -10,6 +10,8 @@ from messaging_core.events import varint
 
 _RECORD_COPY_TAG = b"\x12"  # Record.copy = 2
 _COPY_LOGGED_TAG = b"\x0a"  # Copy.logged = 1
+_PARCEL_BYTES = 250
+"""What a copy costs beside its bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ class Forwarder:
             value = _record(head + copy.SerializeToString())
             lane.parcels.append(Parcel(self, lane, offset, value))
             lane.previous = offset
-            self.queued_bytes += len(value)
+            self.queued_bytes += len(value) + _PARCEL_BYTES
             self._unsent[target] = lane
 
     def take(self, now_s: float) -> list[NewRecord[Parcel]]:
@@ -162,7 +164,7 @@ class Forwarder:
         """Forget copies that are durable and have no hole before them."""
         parcels = lane.parcels
         while parcels and parcels[0].fate is Fate.APPENDED:
-            self.queued_bytes -= len(parcels.popleft().value)
+            self.queued_bytes -= len(parcels.popleft().value) + _PARCEL_BYTES
             lane.sent -= 1
             lane.backoff_s = 0.0
 

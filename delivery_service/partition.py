@@ -1,5 +1,6 @@
 """One owned partition: from records to what links are told and what other partitions are sent."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from cell.delivery.v1 import session_link_pb2 as link
@@ -97,11 +98,11 @@ class OwnedPartition:
             return
         here: Sequence[str] = reading.recipients
         if reading.origin is not None:
-            by_target = self._by_partition(here)
+            by_target = self._by_partition(list(here))
             here = by_target.pop(self.number, ())
             if by_target and offset >= self._acts_from:
                 self.forwarder.forward(offset, logged, by_target)
-        self._tell(positioned(logged, self._incarnation, self.number, offset), here)
+        self._tell(positioned(logged, self._incarnation, self.number, offset, reading.event), here)
 
     def _tell(self, event: PositionedEvent, users: Sequence[str] | None) -> None:
         offset = event.offset
@@ -134,14 +135,9 @@ class OwnedPartition:
         return PositionedEvent(offset, gap_piece(after, until), time_us, b"", "")
 
     def _by_partition(self, users: Sequence[str]) -> dict[int, list[str]]:
-        by_partition: dict[int, list[str]] = {}
-        partition_of = self._partition_of
-        for user in users:
-            target = partition_of(user)
-            if target in by_partition:
-                by_partition[target].append(user)
-            else:
-                by_partition[target] = [user]
+        by_partition: defaultdict[int, list[str]] = defaultdict(list)
+        for user, partition in zip(users, map(self._partition_of, users), strict=True):
+            by_partition[partition].append(user)
         return by_partition
 
     # --- attaches (R8) ---

@@ -1,7 +1,7 @@
 """The delivery service's shell: a consumer loop, a loop for each link, and what follows the log's slower answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -20,6 +20,7 @@ from event_log.port import (
     Fate,
     GroupConsumer,
     LogFull,
+    LogRecord,
     LogUnavailable,
     NewRecord,
     Polled,
@@ -29,8 +30,8 @@ from event_log.port import (
 
 GROUP = "delivery"
 HISTORY_GROUP = "history"
-_SLICE_S = 0.005
-"""Longest turn of the event loop spent on records before others on it get theirs."""
+_SLICE = 256
+"""Records read before others on the event loop get their turn."""
 _BATCH_BYTES = 512 * 1024
 """Of copies, handed to the log at once."""
 
@@ -63,7 +64,7 @@ class DeliveryService:
         self._now = loop.time
         self._failed: asyncio.Future[None] = loop.create_future()
         self._consumer: GroupConsumer = self._log.consumer(GROUP)
-        self._commit_due_s = self._through_due_s = self._now()
+        self._commit_due_s = self._sweep_due_s = self._now()
         self._consuming = self._run(self._consume)
         self._tasks = [self._run(self._follow_history), self._run(self._serve_from_log)]
         self._tasks += [self._run(loop) for loop in self._links.loops()]
@@ -107,7 +108,9 @@ class DeliveryService:
                 await asyncio.sleep(self._settings.min_backoff_s)
                 continue
             await self._take(polled)
-            self._do_due()
+            if self._now() >= self._sweep_due_s:
+                self._sweep()
+                self._sweep_due_s = self._now() + self._settings.through_interval_s
             if self._now() >= self._commit_due_s:
                 await self._commit(self._owned.values())
                 self._commit_due_s = self._now() + self._settings.commit_interval_s
@@ -118,32 +121,36 @@ class DeliveryService:
             await self._hand_over(polled.revoked)
         for assignment in polled.assigned:
             self._take_over(assignment)
-        began = self._now()
         for number, records in polled.records:
             if (partition := self._owned.get(number)) is not None:
-                partition.take(records)
-                self._claim_if_active(partition)
-            if self._now() - began > _SLICE_S:
-                self._append(self._owned.values())
-                self._links.flush()
+                await self._read(partition, records)
+        self._settle_up([self._owned[number] for number, _ in polled.records if number in self._owned])
+
+    async def _read(self, partition: OwnedPartition, records: Sequence[LogRecord]) -> None:
+        for start in range(0, len(records), _SLICE):
+            partition.take(records[start : start + _SLICE])
+            self._claim_if_active(partition)
+            if start + _SLICE < len(records):
+                self._settle_up((partition,))
                 await asyncio.sleep(0)
-                began = self._now()
 
-    def _do_due(self) -> None:
-        """Everything that comes after records or with time: throughs, copies, pauses, attaches that need the log."""
-        if self._now() >= self._through_due_s:
-            for partition in self._owned.values():
-                partition.tell_through()
-            self._through_due_s = self._now() + self._settings.through_interval_s
-        self._append(self._owned.values())
-        self._pause_and_resume()
+    def _settle_up(self, partitions: Collection[OwnedPartition]) -> None:
+        """What follows from what these partitions have read: copies, pauses, attaches that need the log, sends."""
+        self._append(partitions)
+        self._pause_and_resume(partitions)
+        self._ask_log(partitions)
         self._links.flush()
-        self._ask_log()
 
-    def _pause_and_resume(self) -> None:
+    def _sweep(self) -> None:
+        """What comes with time: positions, and copies that failed before."""
+        for partition in self._owned.values():
+            partition.tell_through()
+        self._settle_up(self._owned.values())
+
+    def _pause_and_resume(self, partitions: Iterable[OwnedPartition]) -> None:
         """Hold a source whose copies cannot go out (R6); the others go on."""
-        full = [n for n, p in self._owned.items() if p.forwarder.full and n not in self._paused]
-        roomy = [n for n in self._paused if self._owned[n].forwarder.roomy]
+        full = [p.number for p in partitions if p.forwarder.full and p.number not in self._paused]
+        roomy = [number for number in self._paused if self._owned[number].forwarder.roomy]
         if full:
             self._consumer.pause(full)
             self._paused.update(full)
@@ -260,7 +267,7 @@ class DeliveryService:
                 attach = message.attach
                 if (partition := self._owned.get(attach.partition)) is not None:
                     partition.attach(outbox, attach)
-                    self._ask_log(partition)
+                    self._ask_log((partition,))
                 else:
                     outbox.reply(attach, link.ATTACH_OUTCOME_NOT_OWNER)
             case "detach":
@@ -273,8 +280,8 @@ class DeliveryService:
 
     # --- answers that need the log ---
 
-    def _ask_log(self, *partitions: OwnedPartition) -> None:
-        if any(p.rereads or p.past_known_end() for p in partitions or self._owned.values()):
+    def _ask_log(self, partitions: Iterable[OwnedPartition]) -> None:
+        if any(partition.rereads or partition.past_known_end() for partition in partitions):
             self._wanted.set()
 
     async def _serve_from_log(self) -> None:
@@ -289,7 +296,7 @@ class DeliveryService:
             except LogUnavailable as error:
                 _log.warning("log_unavailable", error=str(error))
                 await asyncio.sleep(self._settings.min_backoff_s)
-            self._ask_log()
+            self._ask_log(self._owned.values())
             self._links.flush()
 
     async def _judge_ends(self) -> None:

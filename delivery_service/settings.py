@@ -20,9 +20,9 @@ class DeliverySettings:
     commit_interval_s: float = 1.0
     """Time between commits, 1 to 5 s; what a new owner has to forward again (R2)."""
     through_interval_s: float = 0.1
-    """Least time between two Through of a partition that moves (I8)."""
+    """Least time between two Through of a partition that moves (I8); also how often failed copies are looked at."""
     poll_timeout_s: float = 0.1
-    """Longest wait for records before due work is looked at."""
+    """Longest wait for records before what comes with time is looked at."""
     hand_over_timeout_s: float = 0.5
     """How long a partition that is given up waits for appends in flight, so that the next owner repeats less."""
     reread_bytes: int = 1024 * 1024

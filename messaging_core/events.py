@@ -77,15 +77,27 @@ def gap_piece(after: Cursor, until: Cursor) -> bytes:
     return update_piece(messaging.Update(gap=messaging.Gap(after=after.encode(), until=until.encode())))
 
 
-def positioned(logged: log.LoggedEvent, incarnation: bytes, partition: int, offset: int) -> PositionedEvent:
-    """A record's event at its place, encoded for every user of the partition."""
+def positioned(
+    logged: log.LoggedEvent,
+    incarnation: bytes,
+    partition: int,
+    offset: int,
+    event: messaging.Event | None = None,
+) -> PositionedEvent:
+    """A record's event at its place, encoded for every user of the partition. `event` is `logged.event`, if decoded."""
     cursor = Cursor(incarnation, partition, offset, logged.event_time_us).encode()
     return PositionedEvent(
-        offset, event_piece(cursor, logged.event), logged.event_time_us, _direct_ref(logged), logged.sender_id
+        offset,
+        event_piece(cursor, logged.event),
+        logged.event_time_us,
+        _direct_ref(logged, event),
+        logged.sender_id,
     )
 
 
-def _direct_ref(logged: log.LoggedEvent) -> bytes:
+def _direct_ref(logged: log.LoggedEvent, event: messaging.Event | None) -> bytes:
     if logged.kind != log.EVENT_KIND_MESSAGE or logged.participant_count != 2:
         return b""
-    return messaging.Event.FromString(logged.event).message.ref.SerializeToString()
+    if event is None:
+        event = messaging.Event.FromString(logged.event)
+    return event.message.ref.SerializeToString()
