@@ -22,7 +22,7 @@ from messaging_server.pieces import joined_field
 MAX_REACTION_KEY_BYTES = 64
 MAX_TRACEPARENT_BYTES = 64
 _MAX_NOTIFY = 2**31 - 1
-_LAST_US = 253_402_300_799_999_999
+LAST_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999, where Timestamp ends."""
 _SMALL_SET = 16
 
@@ -218,7 +218,7 @@ def time_us(value: Timestamp) -> int | None:
     if not 0 <= nanos < 1_000_000_000 or nanos % 1_000:
         return None
     micros = seconds * 1_000_000 + nanos // 1_000
-    return micros if 0 < micros <= _LAST_US else None
+    return micros if 0 < micros <= LAST_US else None
 
 
 def _check_command_id(value: str, field: str) -> None:

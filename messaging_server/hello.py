@@ -9,6 +9,7 @@ from messaging_core.events import update_piece
 from messaging_core.identity import Identity
 from messaging_core.limits import RETRY_WINDOW_S, Limits
 from messaging_core.refusals import Refused
+from messaging_server.commands import LAST_US
 from messaging_server.content import too_large, utf8_bytes
 from messaging_server.pieces import duration, timestamp
 from messaging_server.settings import ServerSettings
@@ -84,7 +85,7 @@ def welcome_piece(identity: Identity, session_id: str, settings: ServerSettings)
         ping_interval=duration(settings.limits.ping_interval_s),
     )
     if identity.expires_at_s is not None:
-        welcome.token_expire_time.CopyFrom(timestamp(int(identity.expires_at_s * 1_000_000)))
+        welcome.token_expire_time.CopyFrom(timestamp(min(int(identity.expires_at_s * 1_000_000), LAST_US)))
     return update_piece(messaging.Update(welcome=welcome))
 
 

@@ -10,7 +10,7 @@ from cell.delivery.v1 import session_link_pb2 as link
 from messaging_core.clock import HybridClock
 from messaging_server.ownership import Ownership
 from messaging_server.presence import Agenda, Link, PartitionView, User
-from messaging_server.subscription import LIVE, Subscription
+from messaging_server.subscription import ATTACHING, LIVE, Subscription
 
 _MAX_NUMBER = 2**32 - 1
 
@@ -118,7 +118,8 @@ class Router:
         attach, agenda.attach = agenda.attach, []
         for session in attach:
             owner = session.user.view.owner
-            if session.attach_wanted and owner is not None:
+            session.attach_wanted = False
+            if session.state is ATTACHING and owner is not None:
                 out.setdefault(owner, []).append(link.ServerMessage(attach=session.attach_message()))
         return out
 

@@ -26,6 +26,7 @@ from messaging_server.servicer import MessagingServicer
 from messaging_server.session import Shared
 from messaging_server.settings import ServerSettings
 from messaging_server.streams import Streams
+from messaging_server.subscription import Subscription
 from session_link.port import LinkClosed, ServerEnd
 
 _log = structlog.get_logger(__name__)
@@ -103,6 +104,10 @@ class MessagingServer:
     def stream_count(self) -> int:
         """Client streams held now."""
         return self._streams.count
+
+    def streams_of(self, user_id: str) -> Sequence[Subscription]:
+        """The user's streams on this server."""
+        return self._router.sessions_of(user_id)
 
     async def serve_link(self, end: ServerEnd) -> None:
         """Run one link until it ends, which is a release of all it had claimed (R7)."""

@@ -49,6 +49,7 @@ class Session(Subscription):
         "_expires_s",
         "_half_closed",
         "_hello_by_s",
+        "_identity",
         "_pipeline",
         "_progress_s",
         "_receipts",
@@ -108,8 +109,7 @@ class Session(Subscription):
             return self.end(endings.by(refused))
         self._hello_by_s = NEVER_S
         self._shared.desk.clock.observe(start.time_us)
-        identity = Identity(self.user.user_id, self._expires_wall_s())
-        self._put_outcome(welcome_piece(identity, self.session_id, self._settings))
+        self._put_outcome(welcome_piece(self._identity, self.session_id, self._settings))
         return self.start(start)
 
     def half_closed(self) -> None:
@@ -278,15 +278,11 @@ class Session(Subscription):
         self._put_outcome(pieces.accepted_piece(command.command_id))
 
     def _set_identity(self, identity: Identity) -> None:
+        self._identity = identity
         self._warned = False
         self._expires_s = NEVER_S
         if identity.expires_at_s is not None:
             self._expires_s = self._shared.desk.now_s() + identity.expires_at_s - wall_us() / 1e6
-
-    def _expires_wall_s(self) -> float | None:
-        if self._expires_s == NEVER_S:
-            return None
-        return self._expires_s - self._shared.desk.now_s() + wall_us() / 1e6
 
     def _acknowledge(self, command: messaging.Command) -> None:
         field = "acknowledge.cursor"

@@ -127,7 +127,6 @@ class Subscription:
 
     def attach_message(self) -> link.Attach:
         """The latest attach."""
-        self.attach_wanted = False
         return link.Attach(
             partition=self.user.view.partition,
             user_id=self.user.user_id,

@@ -110,14 +110,20 @@ class Owner:
     """A delivery service of one link that owns every partition, forwards copies, and keeps everything in its window."""
 
     def __init__(
-        self, memory_log: MemoryLog, end: OwnerEnd, *, instance: str = "owner", generation: int = 1
+        self,
+        memory_log: MemoryLog,
+        end: OwnerEnd,
+        *,
+        instance: str = "owner",
+        generation: int = 1,
+        positions: list[int] | None = None,
     ) -> None:
         self.log = memory_log
         self.end = end
         self.instance = instance
         self.generation = generation
         self.window_start = 0
-        self.positions = [0] * memory_log.partition_count
+        self.positions = positions or [0] * memory_log.partition_count
         self.users: list[dict[str, int]] = [{} for _ in self.positions]
         self.attaches: list[link.Attach] = []
         self.detaches = 0
