@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 
 from messaging_cell import runtime
-from messaging_cell.commands import history, listen, run, send, token
+from messaging_cell.commands import chat, history, listen, run, send, token
 from messaging_cell.commands.common import CommandFailed
 from messaging_cell.settings import SettingsRefused
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, send, listen, history, token):
+for module in (run, chat, send, listen, history, token):
     module.add_to(app)
 
 

@@ -33,7 +33,7 @@ def rows(table: type[Settings] | type[ClientSettings]) -> Iterator[Row]:
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    return PREFIX + name.removeprefix("cell_").upper()
+    return PREFIX + name.upper()
 
 
 def load(table: type[Table], flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Table:

@@ -56,6 +56,10 @@ class NotFound(ClientError):
     """There is no such conversation."""
 
 
+class CursorRefused(ClientError):
+    """The cell cannot go on from this cursor."""
+
+
 class OutcomeUnknown(ClientError):
     """A command may or may not have been done (R4)."""
 
@@ -158,7 +162,7 @@ class TerminalClient:
             try:
                 async for frame in call:
                     for update in frame.updates:
-                        after = _cursor(update) or after
+                        after = cursor_of(update) or after
                         yield update
                         if update.HasField("go_away"):
                             wait_s, reason = _seconds(update.go_away.reconnect_after), "the cell is leaving"
@@ -214,7 +218,7 @@ def with_users(user_ids: Sequence[str]) -> history.ConversationName:
     return name
 
 
-def _cursor(update: messaging.Update) -> str:
+def cursor_of(update: messaging.Update) -> str:
     """Where an update moves the client's cursor; empty if it does not (R10)."""
     match update.WhichOneof("update"):
         case "event":
@@ -234,11 +238,11 @@ def _may_help_again(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _backoff_s(tries: int) -> float:
-    return random.uniform(0.5, 1.0) * min(0.2 * 2**tries, 5.0)
+    return random.uniform(0.5, 1.0) * 0.2 * 2.0 ** min(tries, 5)
 
 
 def _seconds(duration: Duration) -> float:
-    return float(duration.seconds + duration.nanos / 1e9)
+    return duration.seconds + duration.nanos / 1e9
 
 
 def _details(error: grpc.aio.AioRpcError, kind: type[Answer]) -> Answer | None:
@@ -262,6 +266,8 @@ def _client_error(error: grpc.aio.AioRpcError, address: Address) -> ClientError:
     match error.code():
         case grpc.StatusCode.NOT_FOUND:
             return NotFound(detail)
+        case grpc.StatusCode.OUT_OF_RANGE:
+            return CursorRefused(detail)
         case grpc.StatusCode.UNAUTHENTICATED:
             return ClientError(f"The cell at {address} does not take the access token: {detail}.")
         case grpc.StatusCode.UNIMPLEMENTED:

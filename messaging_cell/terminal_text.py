@@ -28,9 +28,9 @@ def printable(text: str) -> str:
     return _UNSAFE.sub("�", text.expandtabs(4))
 
 
-def colour_of(user_id: str) -> str:
-    """The same for a user every time."""
-    return _COLOURS[sum(user_id.encode()) % len(_COLOURS)]
+def colour_of(name: str) -> str:
+    """The same for a name every time."""
+    return _COLOURS[sum(name.encode()) % len(_COLOURS)]
 
 
 def moment(timestamp: Timestamp) -> datetime:
@@ -62,11 +62,12 @@ def message_text(
     sender = message.ref.sender_id
     text = Text.assemble((show_time(moment(message.ref.sent_at)), "dim"), " ")
     if conversation:
-        text.append(f"[{conversation}] ", "dim")
-    text.append(
-        "you" if sender == reader else sender, "bold" if sender == reader else f"bold {colour_of(sender)}"
-    )
-    text.append("  ")
+        text.append(f"[{conversation}] ", f"bold {colour_of(conversation)}")
+    if sender == reader:
+        text.append("you ", "bold")
+    elif sender != conversation:
+        text.append(f"{sender} ", f"bold {colour_of(sender)}")
+    text.append(" ")
     indent = "\n" + " " * 6
     text.append(body(message.content).replace("\n", indent))
     for reaction in reactions:
