@@ -19,6 +19,8 @@ TRACED = (
     "unlink,unlinkat,fsync,fdatasync,sync_file_range,sendmsg,sendto"
 )
 
+WRITING = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate")
+
 _LINE = re.compile(r"(?P<thread>\d+) +\d+\.\d+ (?P<rest>.*)", re.DOTALL)
 _WHOLE = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+|\?)(?P<tail>.*)", re.DOTALL)
 _BEGUN = re.compile(r"(?P<name>\w+)\((?P<arguments>.*?) ?<unfinished \.\.\.>", re.DOTALL)
@@ -241,15 +243,18 @@ class Disk:
         elif call.name in ("rename", "renameat", "renameat2", "unlink", "unlinkat"):
             self._renamed(call)
         elif call.path.startswith(self._folder + "/") and call.name not in ("sendmsg", "sendto"):
-            self._changed(call, self._file(call.path.removesuffix(" (deleted)"), call.ended))
+            path = call.path.removesuffix(" (deleted)")
+            if path in self._files or call.name in WRITING:
+                self._changed(call, self._file(path, call.ended))
 
     def _opened(self, call: Call) -> None:
         path = call.result_path
         if not path.startswith(self._folder + "/") or "O_DIRECTORY" in call.arguments:
             return
-        file = self._file(path, call.ended)
+        if call.name != "creat" and path not in self._files and "O_CREAT" not in call.arguments:
+            return  # a folder
         if "O_TRUNC" in call.arguments:
-            file.resize(call.ended, 0)
+            self._file(path, call.ended).resize(call.ended, 0)
         self._positions[call.result] = -1 if "O_APPEND" in call.arguments else 0
 
     def _file(self, path: str, line: int) -> TracedFile:
