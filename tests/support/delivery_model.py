@@ -10,10 +10,11 @@ from random import Random
 
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
+from delivery_service.forwarding import Parcel
 from delivery_service.outbox import Outbox
 from delivery_service.partition import OwnedPartition
 from delivery_service.settings import DeliverySettings
-from event_log.port import Assignment, Commit, Fate, LogRecord
+from event_log.port import Assignment, Commit, Fate, LogRecord, NewRecord
 from event_log.reader import PartitionReader, Verdict
 from tests.support.link_server import LinkServer, ServerLink, Session, State
 from tests.support.log_records import origin, origin_record
@@ -66,6 +67,7 @@ class Instance:
     reading_at: int
     pipe: Pipe | None = None
     claimed: bool = False
+    in_flight: list[NewRecord[Parcel]] = field(default_factory=list)
 
 
 class Simulation:
@@ -205,10 +207,17 @@ class Simulation:
         records = self.records[instance.reading_at : instance.reading_at + count]
         instance.reading_at += len(records)
         partition.take(records)
-        for record in partition.forwarder.take(0.0):  # targets are not looked at here: all is well there
-            partition.forwarder.settled(record.tag, Fate.APPENDED, 0.0)
+        instance.in_flight += partition.forwarder.take(0.0)
+        if self.random.random() < 0.7:
+            self.settle(instance)
         self.claim_if_active(instance)
         self.flush(instance)
+
+    def settle(self, instance: Instance) -> None:
+        """Copies become durable; what becomes of them is not looked at here, only that commits wait for them."""
+        for record in instance.in_flight:
+            record.tag.forwarder.settled(record.tag, Fate.APPENDED, 0.0)
+        instance.in_flight.clear()
 
     def claim_if_active(self, instance: Instance) -> None:
         partition = instance.partition
