@@ -86,15 +86,15 @@ def _keys(settings: Settings, *, create: bool = True) -> KeySet:
 
 def _development_secret(folder: Path, create: bool) -> bytes:
     path = folder / DEVELOPMENT_KEY_FILE
-    try:
-        if create and not path.exists():
-            _write_new(path, secrets.token_hex(32).encode("ascii"))
-        return path.read_bytes()
-    except FileNotFoundError as error:
+    if not create and not path.exists():
         raise CannotMakeToken(
             f"There is no key in {folder}: no cell has run there yet in development mode. "
             "Start one with `cell run`, name its folder with --data-folder, or give a token with --token or CELL_TOKEN."
-        ) from error
+        )
+    try:
+        if not path.exists():
+            _write_new(path, secrets.token_hex(32).encode("ascii"))
+        return path.read_bytes()
     except OSError as error:
         raise KeysRefused(f"{path}: {error.strerror}") from error
 

@@ -197,7 +197,9 @@ class EmbeddedCell:
             for part in done:
                 error = part.exception()
                 if not self._closed.done():
-                    self._closed.set_exception(CellFailed(f"The {parts[part]} service cannot go on: {error}"))
+                    self._closed.set_exception(
+                        CellFailed(f"The {parts[part]} service cannot go on: {error}.")
+                    )
         finally:
             for part in parts:
                 part.cancel()
