@@ -41,7 +41,15 @@ from event_log.port import (
     Truncated,
 )
 from messaging_core.clock import wall_us
-from messaging_core.sqlite import Lock, Reserve, connect, end_if_fsync_failed, lock_folder, sync_folder
+from messaging_core.sqlite import (
+    Lock,
+    Reserve,
+    connect,
+    end_if_fsync_failed,
+    is_disk_full,
+    lock_folder,
+    sync_folder,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -87,12 +95,12 @@ class EmbeddedLog(EventLog):
         }
         self._consumers: list[EmbeddedConsumer] = []
         self._pending_bytes = 0
-        self._full = False
         self._closed = False
         self._reader = connect(path, read_only=True)
         self._reader_thread = ThreadPoolExecutor(1, "log-reader")
         reserve = Reserve(folder / RESERVE_NAME, settings.reserve_bytes)
-        self._writer = Writer(path, self.ends, reserve, settings.max_cycle_bytes, self._on_cycle)
+        self._full = not reserve.restore()
+        self._writer = Writer(path, self.ends, reserve, self._full, settings.max_cycle_bytes, self._on_cycle)
         self._schedule_retention(settings.retention_interval_s)
 
     @classmethod
@@ -111,8 +119,7 @@ class EmbeddedLog(EventLog):
             raise ValueError(f"partition_count is 1 to {MAX_PARTITIONS}, not {partition_count}")
         lock = await asyncio.to_thread(lock_folder, folder)
         try:
-            state = await asyncio.to_thread(file.open_file, folder / FILE_NAME, partition_count)
-            await asyncio.to_thread(sync_folder, folder)
+            state = await asyncio.to_thread(_open_file, folder, partition_count)
             return cls(folder, lock, state, settings or EmbeddedLogSettings())
         except BaseException:
             lock.release()
@@ -211,6 +218,8 @@ class EmbeddedLog(EventLog):
         """See EventLog.close."""
         if self._closed:
             return
+        for consumer in tuple(self._consumers):
+            await consumer.close()
         self._closed = True
         self._retention.cancel()
         await asyncio.to_thread(self._close)  # the writer's last word reaches the loop before this returns
@@ -313,6 +322,21 @@ class EmbeddedLog(EventLog):
             if floor > start:
                 floors[partition] = floor
         return floors
+
+
+def _open_file(folder: Path, partition_count: int) -> file.LogState:
+    """Open the log's file, on a full disk too: what the reserve takes up is for that."""
+    path = folder / FILE_NAME
+    try:
+        state = file.open_file(path, partition_count)
+    except sqlite3.Error as error:
+        if not is_disk_full(error):
+            raise
+        Reserve(folder / RESERVE_NAME, 0).give_up()
+        state = file.open_file(path, partition_count)
+    sync_folder(folder)
+    sync_folder(folder.parent)
+    return state
 
 
 def _resolve(written: asyncio.Future[None], result: object) -> None:

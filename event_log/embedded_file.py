@@ -128,7 +128,7 @@ def _committed(connection: sqlite3.Connection) -> dict[str, dict[int, Commit]]:
         name: {} for (name,) in connection.execute("SELECT name FROM consumer_group")
     }
     for name, partition, offset, metadata in connection.execute("SELECT * FROM committed"):
-        committed[name][partition] = Commit(offset, metadata)
+        committed.setdefault(name, {})[partition] = Commit(offset, metadata)
     return committed
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from event_log import embedded_file as file
 from event_log.port import Fate, LogRecord, LogUnavailable, NewRecord, Settled
 from messaging_core.clock import wall_us
-from messaging_core.sqlite import Checkpointer, Reserve, connect, end_if_fsync_failed
+from messaging_core.sqlite import Checkpointer, Reserve, connect, end_if_fsync_failed, is_disk_full
 
 _logger = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Cycle:
     settled: dict[OnSettled, list[Settled[Any]]] = field(default_factory=dict)
     results: list[object] = field(default_factory=list)
     """Of the tasks, in their order."""
+    committing: bool = False
+    """Whether COMMIT was begun."""
     full: bool = False
     """Whether the disk is full."""
 
@@ -65,6 +67,7 @@ class Writer:
         path: Path,
         next_offsets: Sequence[int],
         reserve: Reserve,
+        full: bool,
         max_cycle_bytes: int,
         on_cycle: Callable[[Cycle], None],
     ) -> None:
@@ -77,7 +80,7 @@ class Writer:
         self._closing = False
         self._connection = connect(path)
         self._checkpointer = Checkpointer(path)
-        self._full = not reserve.restore()
+        self._full = full
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -141,7 +144,7 @@ class Writer:
         try:
             self._transact(cycle, batches, now_us)
         except sqlite3.Error as error:
-            self._settle(cycle, self._fate_after(error))
+            self._settle(cycle, self._fate_after(error, cycle.committing))
             self._write_tasks(cycle)
             return
         for partition, base, values in batches:
@@ -168,21 +171,24 @@ class Writer:
         if batches:
             file.insert_batches(connection, now_us, batches)
         cycle.results = [task.run(connection) for task in cycle.tasks]
+        cycle.committing = True
         connection.execute("COMMIT")
         self._checkpointer.wrote()
 
-    def _fate_after(self, error: sqlite3.Error) -> Fate:
+    def _fate_after(self, error: sqlite3.Error, committing: bool) -> Fate:
         """Roll back, and find out whether that is certain.
 
-        A COMMIT that fails may have written all of its pages, so a crash could bring the transaction back; but not once
-        another one is durable, which begins where it began in the write-ahead log.
+        It is before COMMIT. A COMMIT that fails may have written all of its pages, so a crash could bring the transaction
+        back; but not once another one is durable, which begins where it began in the write-ahead log.
         """
         end_if_fsync_failed(error)
         _logger.error("the log cannot be written: %s", error)
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        if is_disk_full(error):
             self._full = True
             self._reserve.give_up()
         self._roll_back()
+        if not committing and not self._connection.in_transaction:
+            return Fate.NOT_APPENDED
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'failures'")

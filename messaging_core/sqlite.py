@@ -12,11 +12,13 @@ from typing import NoReturn, Self
 
 _logger = logging.getLogger(__name__)
 
-BUSY_TIMEOUT_S = 15.0
+BUSY_TIMEOUT_S = 10.0
 """How long a statement waits for another connection's lock."""
 CHECKPOINT_INTERVAL_S = 1.0
 MAX_WAL_PAGES = 16_384
-"""64 MiB: a write-ahead log longer than this is made to start over, which holds up writers until readers have left it."""
+"""64 MiB: a write-ahead log longer than this is made to start over, which holds up writers while readers leave it."""
+_RESTART_WAIT_MS = 100
+"""For how long at most, at a time: a reader may stay for ever, writers must not wait for it."""
 _LOCK_FILE = "lock"
 _FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
@@ -57,6 +59,11 @@ def _set(connection: sqlite3.Connection, path: Path, pragma: str, value: str, ex
     (actual,) = connection.execute(f"PRAGMA {pragma}").fetchone()
     if actual != expected:
         raise NotDurable(f"{path}: SQLite keeps {pragma} at {actual!r} where {expected!r} is needed")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether SQLite says that there is no room."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def end_if_fsync_failed(error: BaseException) -> None:
@@ -174,6 +181,7 @@ class Checkpointer:
         self._written = threading.Event()
         self._closing = threading.Event()
         self._connection = connect(path)
+        self._connection.execute(f"PRAGMA busy_timeout = {_RESTART_WAIT_MS}").fetchall()
         self._thread = threading.Thread(target=self._run, name=f"checkpoint-{path.stem}", daemon=True)
         self._thread.start()
 

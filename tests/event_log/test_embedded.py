@@ -245,6 +245,43 @@ async def test_a_full_disk_refuses_appends_and_lets_commits_through(
     await log.close()
 
 
+async def test_opens_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where opening finds no room, the reserve makes some: reads and commits work, appends are refused meanwhile."""
+    await (await open_log(tmp_path)).close()
+    opening = embedded_file.open_file
+
+    def needs_room(path: Path, partition_count: int) -> embedded_file.LogState:
+        if (tmp_path / RESERVE_NAME).exists():
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        monkeypatch.setattr(Reserve, "restore", lambda self: False)
+        return opening(path, partition_count)
+
+    assert (tmp_path / RESERVE_NAME).exists()
+    monkeypatch.setattr(embedded_file, "open_file", needs_room)
+    log = await open_log(tmp_path)
+    member = Member(log)
+    await poll_until(lambda: len(member.owned) == 4, member)
+    await member.consumer.commit({0: Commit(0, "")})
+    with pytest.raises(LogFull, match="disk is full"):
+        log.append([NewRecord(0, b"x", 0)], lambda _: None)
+    await member.consumer.close()
+    await log.close()
+
+
+async def test_closing_the_log_closes_its_consumers(tmp_path: Path) -> None:
+    """A poll that waits when the log is closed ends with LogUnavailable instead of waiting on."""
+    log = await open_log(tmp_path)
+    member = Member(log)
+    await poll_until(lambda: len(member.owned) == 4, member)
+    waiting = asyncio.create_task(member.consumer.poll(PATIENCE_S))
+    await asyncio.sleep(0.01)
+    await log.close()
+    with pytest.raises(LogUnavailable):
+        await waiting
+
+
 class FailingConnection:
     """A connection on which the statements that a test names fail, as a disk that is at fault would make them."""
 
@@ -269,7 +306,7 @@ class FailingConnection:
     [
         (["INSERT"], Fate.NOT_APPENDED),
         (["COMMIT"], Fate.NOT_APPENDED),
-        (["BEGIN", "BEGIN"], Fate.UNKNOWN),
+        (["BEGIN"], Fate.NOT_APPENDED),
         (["COMMIT", "BEGIN"], Fate.UNKNOWN),
         (["COMMIT", "COMMIT"], Fate.UNKNOWN),
     ],
@@ -277,7 +314,7 @@ class FailingConnection:
 async def test_a_failed_transaction_has_a_certain_fate_or_an_unknown_one(
     tmp_path: Path, failing: list[str], fate: Fate
 ) -> None:
-    """Rolled back with proof, a later durable transaction, it is NOT_APPENDED; else UNKNOWN. The log goes on either way."""
+    """Failed before COMMIT, or with a later transaction durable, it is NOT_APPENDED; else UNKNOWN. The log goes on."""
     log = await open_log(tmp_path)
     await append(log, (0, b"before"))
     writer = FailingConnection(log._writer._connection)
