@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,31 +33,17 @@ from tests.history_service.commands import (
     reactions_of,
     written,
 )
+from tests.history_service.contents import ALL, contents
 from tests.history_service.engines import EmbeddedEngine
 from tests.history_service.written import INCARNATION, WrittenLog, key_of
 
 PAIR = conversation_id(["ann", "bob"])
-ALL = 10_000
 
 
 def asked(
     user: str, partition: int, after: int = -1, through: int = ALL, events: int = ALL, size: int = 2**30
 ) -> EventsAsked:
     return EventsAsked(INCARNATION, user, partition, after, through, events, size)
-
-
-async def contents(store: HistoryStore, made: WrittenLog) -> list[Any]:
-    """All that the port shows of a store."""
-    names = [conversation_id(users) for users in CONVERSATIONS]
-    shown: list[Any] = [await store.participants(names)]
-    for partition in made.records:
-        shown.append(await store.persisted(made.incarnation, partition))
-    for name in names:
-        shown.append(await store.messages(name, BEGINNING, True, ALL, "ann"))
-    for user in USERS:
-        shown.append(await store.events(asked(user, made.partition_of(user))))
-        shown.append(await store.overviews(user, None, ALL))
-    return shown
 
 
 class TestWrite:
