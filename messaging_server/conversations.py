@@ -80,11 +80,11 @@ class Conversations:
     """Answers from memory, else asks the registry and calls back."""
 
     def __init__(
-        self, registry: ConversationRegistry, bound: int, at_a_time: asyncio.Semaphore, patience_s: float
+        self, registry: ConversationRegistry, *, bound: int, at_a_time: int, patience_s: float
     ) -> None:
         self._registry = registry
         self._known = KnownConversations(bound)
-        self._at_a_time = at_a_time
+        self._at_a_time = asyncio.Semaphore(at_a_time)
         self._patience_s = patience_s
         self._waiting: dict[_Request, list[Callable[[Found], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

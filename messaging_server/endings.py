@@ -27,6 +27,8 @@ SLOW_CONSUMER = Ending(StatusCode.RESOURCE_EXHAUSTED, "the client took nothing f
 SERVER_FULL = Ending(StatusCode.RESOURCE_EXHAUSTED, "too many streams on this server")
 LEAVING = Ending(StatusCode.UNAVAILABLE, "the server is leaving: connect again")
 
+PAUSED = Ending(StatusCode.UNAVAILABLE, "the server stood still for too long to take this: connect again")
+
 
 def too_many_commands(limit: int) -> Ending:
     """A frame with more commands than it may have."""

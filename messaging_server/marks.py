@@ -36,22 +36,23 @@ class _Peer:
 class ReceivedMarks:
     """What one stream was sent of direct conversations and has not marked yet."""
 
-    __slots__ = ("_acknowledged", "_peers")
+    __slots__ = ("_acknowledged", "_peers", "_waiting")
 
     def __init__(self) -> None:
         self._peers: dict[str, _Peer] = {}
+        self._waiting: dict[str, _Peer] = {}
+        """Those with a message that has not been marked."""
         self._acknowledged = -1
 
     def delivered(self, sender_id: str, message: Delivered) -> None:
         """The stream was sent a direct message of another user."""
-        peer = self._peers.get(sender_id)
-        if peer is None:
-            peer = self._add(sender_id)
+        peer = self._peers.get(sender_id) or self._add(sender_id)
         if message.sent_at_us <= peer.told_us or (peer.late and message.sent_at_us < peer.late.sent_at_us):
             return
         if peer.early is None:
             peer.early = message
         peer.late = message
+        self._waiting[sender_id] = peer
 
     def acknowledge(self, offset: int) -> None:
         """The client has everything at or before `offset`."""
@@ -60,13 +61,11 @@ class ReceivedMarks:
     def take_due(self, now_s: float) -> list[tuple[str, Delivered]]:
         """Marks to append now: (the other user, through which message)."""
         due = []
-        for sender_id, peer in list(self._peers.items()):
+        for sender_id, peer in list(self._waiting.items()):
             through = self._acknowledged_of(peer)
             if through is not None and peer.not_before_s <= now_s:
-                self._tell(peer, through, now_s)
+                self._tell(sender_id, peer, through, now_s)
                 due.append((sender_id, through))
-            elif peer.late is None and peer.not_before_s <= now_s:
-                del self._peers[sender_id]
         return due
 
     def put_back(self, sender_id: str, message: Delivered) -> None:
@@ -76,17 +75,20 @@ class ReceivedMarks:
             peer.told_us = 0
             peer.early = message
             peer.late = peer.late or message
+            self._waiting[sender_id] = peer
 
     def next_due_s(self) -> float | None:
         """When `take_due` has something; None if nothing acknowledged waits."""
-        waiting = [
-            peer.not_before_s for peer in self._peers.values() if self._acknowledged_of(peer) is not None
-        ]
+        if not self._waiting:
+            return None
+        waiting = [peer.not_before_s for peer in self._waiting.values() if self._acknowledged_of(peer)]
         return min(waiting, default=None)
 
     def _add(self, sender_id: str) -> _Peer:
         if len(self._peers) >= MAX_PEERS:
-            del self._peers[next(iter(self._peers))]
+            oldest = next(iter(self._peers))
+            del self._peers[oldest]
+            self._waiting.pop(oldest, None)
         peer = self._peers[sender_id] = _Peer()
         return peer
 
@@ -96,11 +98,11 @@ class ReceivedMarks:
                 return message
         return None
 
-    @staticmethod
-    def _tell(peer: _Peer, through: Delivered, now_s: float) -> None:
+    def _tell(self, sender_id: str, peer: _Peer, through: Delivered, now_s: float) -> None:
         peer.told_us = through.sent_at_us
         peer.not_before_s = now_s + MARK_INTERVAL_S
         if through is peer.late:
             peer.early = peer.late = None
+            del self._waiting[sender_id]
         else:
             peer.early = peer.late

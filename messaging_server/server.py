@@ -63,9 +63,11 @@ class MessagingServer:
     ) -> None:
         self._settings = settings
         clock = HybridClock()
-        at_a_time = asyncio.Semaphore(settings.lookups_under_way)
         self._conversations = Conversations(
-            registry, settings.known_conversations_ids, at_a_time, settings.hold_s
+            registry,
+            bound=settings.known_conversations_ids,
+            at_a_time=settings.lookups_under_way,
+            patience_s=settings.hold_s,
         )
         self._desk = CommandDesk(
             log=log,
@@ -82,7 +84,7 @@ class MessagingServer:
             partition_count=log.partition_count, incarnation=log.incarnation, agenda=agenda, clock=clock
         )
         shared = Shared(self._desk, agenda, authenticator, incarnation_bytes(log.incarnation))
-        self._streams = Streams(shared=shared, router=self._router, history=history, at_a_time=at_a_time)
+        self._streams = Streams(shared=shared, router=self._router, history=history)
         self._servicer = MessagingServicer(self._streams, self._desk, authenticator)
         self._ready = asyncio.Event()
         self._streams.start()

@@ -58,6 +58,8 @@ class MessagingServicer(grpc.GenericRpcHandler):
                 if data is grpc.aio.EOF:
                     stream.half_closed()
                     break
+                if streams.was_paused:
+                    stream.end(endings.PAUSED)
                 stream.frame(data)
                 streams.soon()
                 if not stream.reads_on:
@@ -99,8 +101,8 @@ class MessagingServicer(grpc.GenericRpcHandler):
         self, do: Callable[..., Any], kind: type[Request], data: bytes, context: "Context"
     ) -> bytes:
         identity = await self._identify(context)
-        if self._streams.refusing:
-            await abort(context, endings.LEAVING)
+        if self._streams.refusing or self._streams.was_paused:
+            await abort(context, endings.LEAVING if self._streams.refusing else endings.PAUSED)
         try:
             request = kind.FromString(data)
         except DecodeError:

@@ -84,6 +84,8 @@ class Session(Subscription):
     def frame(self, data: bytes) -> None:
         """A frame of a Connect stream: its commands in order, or the stream ends and none of them is executed."""
         limits = self._settings.limits
+        if self.ending is not None:
+            return None
         if len(data) > limits.max_frame_bytes:
             return self.end(endings.frame_too_large(limits.max_frame_bytes))
         try:
@@ -95,8 +97,6 @@ class Session(Subscription):
         if len(commands) > limits.max_commands_per_frame:
             return self.end(endings.too_many_commands(limits.max_commands_per_frame))
         for command in commands:
-            if self.ending is not None:
-                break
             self._execute(command)
         return self._shared.desk.submit()
 
@@ -227,6 +227,7 @@ class Session(Subscription):
             self.end(ending)
         if self._receipts is not None:
             self._receipts.tell()
+            self._receipts = None
         self._pipeline.close()
         self.outbound.clear()
         self.wake_s = NEVER_S
@@ -234,6 +235,8 @@ class Session(Subscription):
     # Inside.
 
     def _execute(self, command: messaging.Command) -> None:
+        if self.ending is not None:
+            return None
         name = command.WhichOneof("command")
         if name == "hello" or self._hello_by_s != NEVER_S:
             return self._open_with(command, name)

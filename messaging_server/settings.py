@@ -45,7 +45,8 @@ class ServerSettings:
     known_conversations_ids: int = 1_000_000
     """User ids kept for conversations known to be registered. Beyond: the ones unused for longest are looked up again."""
     lookups_under_way: int = 256
-    """Look-ups and pages of history asked for at a time. Beyond: they wait in turn, each stream at most one."""
+    """Look-ups of conversations asked for at a time, and pages of history as many again. Beyond: they wait in turn, each
+    stream at most one of a kind."""
     recent_commands: int = 200_000
     """Command ids remembered, to refuse another payload at once (R3). Beyond: the oldest is left to the log's readers."""
     rated_users: int = 100_000

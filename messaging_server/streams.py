@@ -16,6 +16,7 @@ import structlog
 from messaging_core import grpc_status
 from messaging_core.events import EventsPage, HistoryUnavailable
 from messaging_core.identity import Identity
+from messaging_core.limits import ACCEPT_DEADLINE_S
 from messaging_server import endings
 from messaging_server.endings import Ending
 from messaging_server.log_ends import LogEnds
@@ -28,13 +29,16 @@ from messaging_server.timer import TICK_S, CoarseTimer
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_DOUBT_S = 2.0
+"""How long after a pause new calls are refused: what waited in sockets is read in this time."""
+
 _log = structlog.get_logger(__name__)
 
 
 class Stream(Session):
     """A session with the call it is written to."""
 
-    __slots__ = ("_context", "done", "room", "task")
+    __slots__ = ("_context", "done", "gone", "room", "task")
 
     def __init__(
         self, shared: Shared, router: Router, number: int, identity: Identity, context: "Context"
@@ -49,22 +53,26 @@ class Stream(Session):
         """Where the handler waits for the end; None while it reads."""
         self.room: asyncio.Future[None] | None = None
         """Where the handler waits until outcomes were taken."""
+        self.gone = False
+        """Whether the call is over."""
 
     async def write(self, on_written: "partial[None] | Any") -> None:
         """Write until there is nothing left, and end the call if the session has ended."""
-        while frame := self.take_frame():
+        while not self.gone and (frame := self.take_frame()):
             await self._context.write(frame)
             self.written()
             if self.room is not None and self.reads_on:
                 self._release(self.room)
             on_written()
-        if self.ending is not None:
+        if self.ending is not None and not self.gone:
             await self.end_call(self.ending)
 
     async def end_call(self, ending: Ending) -> None:
         """End the call, from the handler if it waits, else beside its read, which then raises."""
         if self.done is not None:
             self._release(self.done)
+        elif self.room is not None:
+            self._release(self.room)
         elif ending.status is not grpc.StatusCode.OK:
             await abort(self._context, ending)
 
@@ -84,15 +92,13 @@ async def abort(context: "Context", ending: Ending) -> None:
 class Streams:
     """The streams of a server."""
 
-    def __init__(
-        self, *, shared: Shared, router: Router, history: EventHistory, at_a_time: asyncio.Semaphore
-    ) -> None:
+    def __init__(self, *, shared: Shared, router: Router, history: EventHistory) -> None:
         self._shared = shared
         self._desk = shared.desk
         self._agenda = shared.agenda
         self._router = router
         self._history = history
-        self._at_a_time = at_a_time
+        self._at_a_time = asyncio.Semaphore(shared.desk.settings.lookups_under_way)
         self._ends = LogEnds(shared.desk.log)
         self._timer: CoarseTimer[Session] = CoarseTimer(shared.desk.now_s())
         self._numbers = itertools.count(1)
@@ -103,6 +109,17 @@ class Streams:
         """Streams that gRPC still holds."""
         self.refusing = False
         """Whether the server is leaving."""
+        self._ticked_s = shared.desk.now_s()
+        self._doubt_until_s = 0.0
+
+    @property
+    def was_paused(self) -> bool:
+        """Whether this process stood still so long that what it reads now may have been given up by its sender.
+
+        A command that is appended later than its client retries is a second one (R3): so such commands are not taken.
+        """
+        now_s = self._desk.now_s()
+        return now_s - self._ticked_s > ACCEPT_DEADLINE_S or now_s < self._doubt_until_s
 
     def start(self) -> None:
         """Start the timer."""
@@ -121,6 +138,8 @@ class Streams:
         settings = self._desk.settings
         if self.refusing:
             return endings.LEAVING
+        if self.was_paused:
+            return endings.PAUSED
         if self.count >= settings.max_streams:
             return endings.SERVER_FULL
         if len(self._router.sessions_of(identity.user_id)) >= settings.max_streams_per_user:
@@ -133,6 +152,7 @@ class Streams:
     def remove(self, stream: "Stream") -> None:
         """The call is over, for whatever reason."""
         self.count -= 1
+        stream.gone = True
         stream.close()
         self._router.remove(stream)
         self.soon()
@@ -187,9 +207,7 @@ class Streams:
     async def _write(self, stream: "Stream") -> None:
         try:
             await stream.write(self.soon)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # gRPC's errors have no base of their own; AbortError is one of them
+        except Exception as error:  # the call is over, or `end_call` has ended it: its handler knows
             if stream.state is not CLOSED:
                 _log.debug("stream lost", session=stream.session_id, error=repr(error))
         finally:
@@ -210,10 +228,14 @@ class Streams:
                 return
             user = session.user
             max_bytes = self._desk.settings.event_buffer_bytes // 2
-            with contextlib.suppress(HistoryUnavailable):
+            try:
                 page = await self._history.events_after(
                     user.user_id, user.view.partition, session.position, max_bytes
                 )
+            except HistoryUnavailable:
+                pass
+            except Exception:
+                _log.exception("history failed", session=session.number)
         if page is not None:
             for event in page.events:
                 self._desk.clock.observe(event.event_time_us)
@@ -225,11 +247,22 @@ class Streams:
         while True:
             await asyncio.sleep(TICK_S)
             now_s = self._desk.now_s()
+            if self.was_paused:
+                self._after_pause(now_s)
+            self._ticked_s = now_s
             for session in self._timer.take_due(now_s):
                 if session.wake_s <= now_s:
                     session.on_time()
             self._desk.expire()
             self.soon()
+
+    def _after_pause(self, now_s: float) -> None:
+        if now_s < self._doubt_until_s:
+            return
+        _log.warning("this process stood still: streams end", seconds=round(now_s - self._ticked_s, 1))
+        self._doubt_until_s = now_s + _DOUBT_S
+        for session in self.all():
+            session.end(endings.PAUSED)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
