@@ -1,6 +1,5 @@
 """The `cell` command."""
 
-import os
 import sys
 from typing import NoReturn
 
@@ -28,16 +27,13 @@ def main() -> NoReturn:
     """Run a command. Exits with 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly."""
     runtime.prepare()  # before a command imports grpc
     try:
-        app()
+        app(prog_name="cell")
     except SettingsRefused as refused:
         _leave(2, *refused.faults)
     except CommandFailed as failed:
         _leave(failed.exit_code, str(failed))
     except KeyboardInterrupt:
         _leave(130)
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(0)
     raise AssertionError("typer ends by SystemExit")
 
 

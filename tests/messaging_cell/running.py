@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -104,9 +105,10 @@ class RunningCell:
         """Another command, to its end."""
         return run(self.data_folder, *arguments, given=given, **{"CELL_ADDRESS": self.address, **variables})
 
-    def open(self, *arguments: str) -> subprocess.Popen[str]:
-        """Another command, that goes on."""
-        return subprocess.Popen(
+    @contextmanager
+    def open(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Another command, that goes on until the block is left."""
+        process = subprocess.Popen(
             [*CELL, *arguments],
             env=environment(self.data_folder, CELL_ADDRESS=self.address),
             stdin=subprocess.PIPE,
@@ -115,6 +117,12 @@ class RunningCell:
             text=True,
             bufsize=1,
         )
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
 
 
 def run(folder: Path, *arguments: str, given: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
