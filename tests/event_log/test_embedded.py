@@ -19,6 +19,7 @@ from event_log import embedded_file
 from event_log.embedded import FILE_NAME, RESERVE_NAME, EmbeddedLog, EmbeddedLogSettings
 from event_log.embedded_file import OtherLog
 from event_log.port import Commit, DeadLetter, Fate, LogFull, LogUnavailable, NewRecord, Settled, Truncated
+from event_log.reader import PartitionReader, Verdict
 from messaging_core.sqlite import FolderInUse, Reserve
 from tests.event_log.driving import PATIENCE_S, Member, append, poll_until
 
@@ -167,6 +168,36 @@ async def test_retention_keeps_what_a_group_needs(tmp_path: Path) -> None:
     assert [(member.owned[p].start_offset, member.owned[p].end_offset) for p in (0, 1)] == [(10, 10), (4, 10)]
     (settled,) = await append(log, (0, b"next"))
     assert settled.offset == 10
+    await member.consumer.close()
+    await log.close()
+
+
+async def test_retention_keeps_the_tail_of_a_reader(tmp_path: Path) -> None:
+    """What a commit's tail start names is kept though it is below the offset, and a new owner reads on from it (I4)."""
+    log = await open_log(tmp_path, retention_s=0.0, retention_interval_s=0.01)
+    member = Member(log)
+    await append(log, *[(0, origin("ann", f"id-{n}")) for n in range(10)])
+    await poll_until(lambda: member.count == 10, member)
+    owner = PartitionReader(0, log.incarnation, 4, member.owned[0])
+    for record in member.records[0]:
+        owner.read(record)
+    commit = owner.commit_at(10)
+    await member.consumer.commit({0: commit, 1: Commit(0, "")})
+    await asyncio.sleep(0.1)
+    assert len(await log.read(0, 0, 1 << 20)) == 10
+    await member.consumer.close()
+    await log.close()
+
+    log = await open_log(tmp_path)
+    await append(log, (0, origin("ann", "id-3")), (0, origin("ann", "new")))
+    member = Member(log)
+    await poll_until(lambda: 0 in member.owned, member)
+    owner = PartitionReader(0, log.incarnation, 4, member.owned[0])
+    assert (owner.tail_start, owner.acts_from, owner.exact_from) == (0, 10, 10)
+    member.consumer.seek(0, owner.tail_start)
+    await poll_until(lambda: member.count == 12, member)
+    readings = [owner.read(record) for record in member.records[0]]
+    assert [reading.verdict for reading in readings[10:]] == [Verdict.DUPLICATE, Verdict.EFFECTIVE]
     await member.consumer.close()
     await log.close()
 

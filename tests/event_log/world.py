@@ -19,6 +19,8 @@ EVENT = messaging.Event(
     message=messaging.Message(content=messaging.Content(text="hello"))
 ).SerializeToString()
 START_US = 1_700_000_000_000_000
+TICK_US = 500_000
+"""Coarse, so that records are exactly W apart now and then."""
 
 
 def logged(sender: str = "ann", kind: int = log.EVENT_KIND_MESSAGE, event: bytes = EVENT) -> log.LoggedEvent:
@@ -119,7 +121,7 @@ class World:
         return self
 
     def _step(self) -> None:
-        self._now_us += int(self.random.expovariate(1 / 2_500_000))
+        self._now_us += self.random.choice([0, 0, TICK_US, 5 * TICK_US, 15 * TICK_US])
         if self.random.random() < 0.02:
             self._now_us += self.random.randrange(
                 -150_000_000, 200_000_000
@@ -175,7 +177,7 @@ class World:
         return origin(self.random.choice(["ann", "bob"]), command_id, self.random.choice([1, 1, 1, 2]))
 
     def _append(self, value: bytes) -> None:
-        back_us = self.random.randrange(40_000_000) if self.random.random() < 0.1 else 0
+        back_us = TICK_US * self.random.randrange(80) if self.random.random() < 0.1 else 0
         self.records.append(LogRecord(len(self.records), self._now_us - back_us, value))
 
 
