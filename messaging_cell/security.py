@@ -1,13 +1,13 @@
 """Access tokens: JSON Web Tokens (RFC 7519), checked by PyJWT against the keys that the settings name."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jwt
-import structlog
 
 from messaging_cell.token_keys import KeySet, KeysRefused, TokenKey
 from messaging_core.identity import Identity, TokenInvalid
@@ -30,7 +30,7 @@ _REFUSALS: dict[type[jwt.PyJWTError], str] = {
     jwt.InvalidSignatureError: "the access token is signed with another key",
 }
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +99,7 @@ class TokenVerifier:
                 _log.info("keys of access tokens were read again")
         except KeysRefused as error:
             _log.error(
-                "changed keys of access tokens cannot be used; the earlier ones stay in force",
-                fault=str(error),
+                "changed keys of access tokens cannot be used; the earlier ones stay in force: %s", error
             )
 
     def _remember(self, digest: bytes, identity: Identity) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from messaging_cell import logs, runtime
+from messaging_cell import runtime
 from messaging_cell.commands.common import CommandFailed
 from messaging_cell.setting_sources import Row, load, rows
 from messaging_cell.settings import ClientSettings, Settings
@@ -27,6 +27,8 @@ def add_to(app: typer.Typer) -> None:
     flagged = [row for row in rows(Settings) if row.flag]
 
     def run(**flags: str | None) -> None:
+        from messaging_cell import logs
+
         settings = load(Settings, flags, os.environ)
         logs.configure(settings.log_level, settings.log_format)
         raise typer.Exit(runtime.run(_run(settings)))

@@ -1,0 +1,203 @@
+"""`cell chat`, line by line, against a running cell."""
+
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.messaging_cell.running import DEADLINE_S, RunningCell, until
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Chat:
+    """A chat whose lines can be typed and watched while it goes on."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.shown = ""
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.shown += line
+
+    def type(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def sees(self, text: str, times: int = 1) -> None:
+        until(lambda: self.shown.count(text) >= times, f"{text!r} in {self.shown!r}")
+        assert self.shown.count(text) == times
+
+    def leave(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(DEADLINE_S) == 0
+        self._reading.join(DEADLINE_S)
+
+
+@contextmanager
+def chatting(cell: RunningCell, *arguments: str) -> Iterator[Chat]:
+    with cell.open("chat", *arguments) as process:
+        yield Chat(process)
+        assert process.stderr is not None
+        if process.poll() is not None:
+            assert process.stderr.read() == ""
+
+
+def plain(shown: str) -> list[str]:
+    """The lines without their times."""
+    return [re.sub(r"^(\d{4}-\d\d-\d\d )?\d\d:\d\d ", "", line) for line in shown.splitlines()]
+
+
+def test_lines_of_a_pipe_are_sent_in_order(cell: RunningCell) -> None:
+    """Everything typed is done before it ends, and each message is shown once, as its event came."""
+    done = cell.run("chat", "ann1c", "bob1c", given="one\n\ntwo\n//three\n/quit\nfour\n")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert plain(done.stdout)[-3:] == ["you  one", "you  two", "you  /three"]
+    assert "one" in cell.run("history", "bob1c", "ann1c").stdout
+
+
+def test_two_people_talk(cell: RunningCell) -> None:
+    """Messages of both, marks, and reactions, at both ends."""
+    with chatting(cell, "ann2c") as ann, chatting(cell, "bob2c", "ann2c") as bob:
+        ann.sees("You have no conversations yet")
+        bob.sees("A new conversation")
+        bob.type("hello ann")
+        bob.sees("you  hello ann")
+        ann.sees("[bob2c]  hello ann")
+        bob.sees("✓ received by ann2c")
+        ann.type("/with bob2c")
+        ann.sees("── bob2c ──")
+        bob.sees("✓✓ read by ann2c")
+        ann.type("hello bob")
+        bob.sees("ann2c  hello bob")
+        ann.sees("✓✓ read by bob2c")
+        bob.type("/react 👍")
+        ann.sees("bob2c reacts 👍 to “hello bob”")
+        bob.sees("you react 👍 to “hello bob”")
+        bob.type("/unreact")
+        ann.sees("bob2c takes back 👍 to “hello bob”")
+        ann.leave()
+        bob.leave()
+
+
+def test_what_was_missed_is_shown_on_return_once(cell: RunningCell) -> None:
+    """Who comes back sees what came meanwhile, and the unread counts; who comes back again sees nothing twice."""
+    cell.run("chat", "ann3c", "bob3c", given="before\n")
+    for text in ("one", "two"):
+        cell.run("send", "ann3c", text, "--from", "bob3c")
+    cell.run("send", "ann3c", "all", "--from", "bob3c", "--also", "cat3c")
+    back = cell.run("chat", "ann3c").stdout
+    assert "While you were away, 3 messages:" in back
+    assert plain(back)[1:4] == ["[bob3c]  one", "[bob3c]  two", "[bob3c, cat3c] bob3c  all"]
+    assert re.search(r"bob3c +2 unread", back)
+    assert re.search(r"bob3c, cat3c +1 unread", back)
+    again = cell.run("chat", "ann3c", given="/with bob3c\n").stdout
+    assert "While you were away" not in again
+    assert again.count("[bob3c]") == 0
+    until(lambda: "2 unread" not in cell.run("chat", "ann3c").stdout, "what was opened counts as read")
+    assert "1 unread" in cell.run("chat", "ann3c").stdout
+
+
+def test_history_pages_back_and_jumps(cell: RunningCell) -> None:
+    """/history shows what is before, page by page; /history TIME what was then."""
+    cell.run("chat", "ann4c", "bob4c", given="".join(f"m{n:02}\n" for n in range(35)))
+    shown = cell.run(
+        "chat", "ann4c", "bob4c", given="/history\n/history\n/history\n/history 2000-01-01\n"
+    ).stdout
+    opened, first, second, then = (
+        shown.split("──\n")[1::2][0],
+        *(part.split("── now ──")[0] for part in re.split("── (?:earlier|then) ──\n", shown)[1:]),
+    )
+    said = [re.findall(r"m\d\d", part) for part in (first, second, then)]
+    assert "m34" in opened
+    assert said[0] == [f"m{n:02}" for n in range(5, 25)]
+    assert said[1] == [f"m{n:02}" for n in range(5)]
+    assert said[2] == [f"m{n:02}" for n in range(10)]
+    assert "There are no earlier messages." in shown
+
+
+def test_reactions_are_seen_in_history_and_taken_back_later(cell: RunningCell) -> None:
+    """A reaction is there when one returns, and can be taken back then."""
+    cell.run("chat", "ann5c", "bob5c", given="hello\n/react 🎉\n")
+    shown = cell.run("chat", "ann5c", "bob5c", given="/unreact\n").stdout
+    assert "you  hello  🎉" in shown
+    until(lambda: "🎉" not in cell.run("history", "ann5c", "bob5c").stdout, "it is gone")
+
+
+def test_wrong_lines_are_answered(cell: RunningCell) -> None:
+    """Nothing that is typed ends a chat, and each mistake is told."""
+    lines = "hello\n/react 👍\n/history\n/bogus\n/with\n/with a,ü\n/with bob6c\n/react\n/unreact\n/history then\n/help\n"
+    shown = cell.run("chat", "ann6c", given=lines + f"/react {'x' * 65}\n{'y' * 70_000}\nstill here\n").stdout
+    for answer in (
+        "To whom?",
+        "There is no message here to react to.",
+        "Of which conversation?",
+        "There is no /bogus",
+        "With whom?",
+        "ü is not a user id",
+        "React with what?",
+        "then is no time",
+        "/unreact [EMOJI]",
+        "at most 64 bytes",
+        "The cell refused it",
+        "you  still here",
+    ):
+        assert answer in shown
+
+
+def test_notes_to_oneself(cell: RunningCell) -> None:
+    """Who opens a conversation with oneself writes notes."""
+    shown = cell.run("chat", "ann7c", "ann7c", given="note\n/list\n").stdout
+    assert "── yourself ──" in shown
+    assert "you  note" in shown
+
+
+def test_it_goes_on_when_the_cell_comes_back(tmp_path: Path) -> None:
+    """The cell is killed and started again: the chat says so, comes back by itself, sends what was typed, misses nothing."""
+    with (
+        RunningCell(tmp_path) as cell,
+        chatting(cell, "ann", "bob") as ann,
+        chatting(cell, "bob", "ann") as bob,
+    ):
+        ann.sees("A new conversation")
+        bob.sees("A new conversation")
+        ann.type("before")
+        bob.sees("ann  before")
+        cell.kill()
+        ann.sees("No connection")
+        ann.type("meanwhile")
+        cell.start()
+        bob.sees("ann  meanwhile")
+        ann.sees("Connected again.")
+        cell.signal(signal.SIGINT)
+        assert cell.exit_code() == 0
+        cell.start()
+        bob.type("after")
+        ann.sees("bob  after")
+        bob.sees("ann  meanwhile")
+        bob.sees("ann  before")
+        ann.leave()
+        bob.leave()
+
+
+def test_ctrl_c_leaves_quietly(cell: RunningCell) -> None:
+    """No traceback, and the exit code that shells know."""
+    with cell.open("chat", "ann8c") as process:
+        chat = Chat(process)
+        chat.sees("You have no conversations yet")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_S) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
