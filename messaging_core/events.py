@@ -34,8 +34,7 @@ class EventsPage(NamedTuple):
     """How far history had come before the rows were read; the page is the last one if it equals `through_offset`."""
 
 
-def varint(value: int) -> bytes:
-    """A non-negative integer as protobuf writes it."""
+def _encode_varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -44,32 +43,35 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-_LENGTHS = tuple(varint(length) for length in range(16_384))
+_VARINTS = tuple(_encode_varint(value) for value in range(16_384))
+
+
+def varint(value: int) -> bytes:
+    """A non-negative integer as protobuf writes it; those of two bytes, as most lengths are, from a table."""
+    return _VARINTS[value] if value < 16_384 else _encode_varint(value)
+
+
 _UPDATES_TAG = b"\x0a"  # ConnectResponse.updates = 1, SubscribeResponse.updates = 1
 _EVENT_TAG = b"\x0a"  # Update.event = 1
 _CURSOR_TAG = b"\x0a"  # Event.cursor = 1
 
 
-def _length(value: int) -> bytes:
-    return _LENGTHS[value] if value < 16_384 else varint(value)
-
-
 def event_bytes(cursor: str, event_without_cursor: bytes) -> bytes:
     """An encoded Event: its cursor before what the record holds (a message's encoding may be joined from its fields)."""
-    return b"".join((_CURSOR_TAG, _length(len(cursor)), cursor.encode("ascii"), event_without_cursor))
+    return b"".join((_CURSOR_TAG, varint(len(cursor)), cursor.encode("ascii"), event_without_cursor))
 
 
 def event_piece(cursor: str, event_without_cursor: bytes) -> bytes:
     """The piece that shows an event."""
     event = event_bytes(cursor, event_without_cursor)
-    length = _length(len(event))
-    return b"".join((_UPDATES_TAG, _length(1 + len(length) + len(event)), _EVENT_TAG, length, event))
+    length = varint(len(event))
+    return b"".join((_UPDATES_TAG, varint(1 + len(length) + len(event)), _EVENT_TAG, length, event))
 
 
 def update_piece(update: messaging.Update) -> bytes:
     """The piece that shows any update."""
     encoded = update.SerializeToString()
-    return b"".join((_UPDATES_TAG, _length(len(encoded)), encoded))
+    return b"".join((_UPDATES_TAG, varint(len(encoded)), encoded))
 
 
 def gap_piece(after: Cursor, until: Cursor) -> bytes:

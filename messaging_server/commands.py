@@ -207,8 +207,8 @@ def payload_digest(kind: str, conversation_id: str, body: bytes) -> int:
     It covers what was asked, deterministically encoded, and nothing that differs between two tries: not the stamp, and not
     whether the conversation was named by its id or by its participants.
     """
-    parts = (kind.encode(), conversation_id.encode(), body)
-    digest = hashlib.blake2b(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+    head = f"{kind}:{conversation_id}:".encode()  # neither can hold a colon
+    digest = hashlib.blake2b(head + body).digest()
     return int.from_bytes(digest[:8], "big")
 
 

@@ -14,7 +14,7 @@ _MAX_DETAIL_CHARS = 300
 
 def joined_field(number: int, value: bytes) -> bytes:
     """A length-delimited field: protobuf messages are made by joining their fields."""
-    return b"".join((varint(number << 3 | _LENGTH_DELIMITED), varint(len(value)), value))
+    return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(value)) + value
 
 
 def timestamp(time_us: int) -> Timestamp:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import structlog
@@ -62,6 +62,8 @@ class MessagingServer:
         settings: ServerSettings,
     ) -> None:
         self._settings = settings
+        self.now_s: Callable[[], float] = time.monotonic
+        """Monotonic seconds, by which everything here is timed."""
         clock = HybridClock()
         self._conversations = Conversations(
             registry,
@@ -76,7 +78,7 @@ class MessagingServer:
             conversations=self._conversations,
             recent=RecentCommands(settings.recent_commands),
             rates=Rates(settings.limits.max_sends_per_second, settings.rated_users),
-            now_s=time.monotonic,
+            now_s=lambda: self.now_s(),
             on_change=self._soon,
         )
         agenda = Agenda()

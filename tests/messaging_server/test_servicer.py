@@ -560,3 +560,26 @@ async def test_settings_are_told_as_they_are() -> None:
     limits = replace(Limits(), max_recipients=7)
     async with running_cell(limits=limits) as cell, cell.channel() as channel:
         assert (await Client(channel, "alice").connect()).limits.max_recipients == 7
+
+
+async def test_a_process_that_stood_still_takes_nothing_old() -> None:
+    """After a pause longer than D streams end before their commands are taken, and calls are refused for a moment (R3)."""
+    async with running_cell() as cell, cell.channel() as channel:
+        alice = Client(channel, "alice")
+        await alice.connect()
+        await alice.message("bob", "x", "m0")
+        records = sum(map(len, cell.log.records))
+        cell.server.now_s = lambda: time.monotonic() + 20
+        await alice.send(text_message("bob", "old", "m1"))
+        assert (await alice.ended()).code() == CODE.UNAVAILABLE
+        assert sum(map(len, cell.log.records)) == records
+        send = messaging.SendMessageRequest(send_message=text_message("bob", "x", "m2").send_message)
+        with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
+            await alice.stub.SendMessage(send, metadata=alice.metadata)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await alice.stub.SendMessage(send, metadata=alice.metadata)
+                    break
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.2)
