@@ -14,13 +14,13 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from event_log import embedded_file as file
-from event_log.commit_metadata import tail_start_of
 from event_log.embedded_consumer import EmbeddedConsumer
 from event_log.embedded_group import Group
+from event_log.embedded_retention import Retention
+from event_log.embedded_settings import EmbeddedLogSettings
 from event_log.embedded_tail import Tail
 from event_log.embedded_writer import Append, Cycle, Task, Writer
 from event_log.partitioner import partition_for
@@ -40,7 +40,6 @@ from event_log.port import (
     Tag,
     Truncated,
 )
-from messaging_core.clock import wall_us
 from messaging_core.sqlite import (
     Lock,
     Reserve,
@@ -53,27 +52,12 @@ from messaging_core.sqlite import (
 
 _logger = logging.getLogger(__name__)
 
+__all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
+
 FILE_NAME = "log.db"
 RESERVE_NAME = "log.reserve"
 _OVERHEAD_BYTES = 200
 """Of a record under way, beside its value."""
-_NEXT_STEP_S = 0.1
-"""Between two steps of retention."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddedLogSettings:
-    """What may be set; the defaults suit one machine with a few GiB."""
-
-    retention_s: float = 86_400.0
-    """How long records are kept at least. Those that a group still needs are kept longer."""
-    retention_interval_s: float = 10.0
-    max_pending_bytes: int = 64 << 20
-    max_cycle_bytes: int = 1 << 20
-    tail_bytes: int = 32 << 20
-    max_poll_bytes: int = 1 << 20
-    reserve_bytes: int = 16 << 20
-    """Room set aside for deletions when the disk is full."""
 
 
 class EmbeddedLog(EventLog):
@@ -89,10 +73,6 @@ class EmbeddedLog(EventLog):
         """One above the last durable record of each partition."""
         self.tail = Tail(len(self.ends), settings.tail_bytes)
         self._groups: dict[str, Group[EmbeddedConsumer]] = {}
-        self._tail_starts = {
-            name: {partition: tail_start_of(commit) for partition, commit in commits.items()}
-            for name, commits in state.committed.items()
-        }
         self._consumers: list[EmbeddedConsumer] = []
         self._pending_bytes = 0
         self._closed = False
@@ -101,7 +81,7 @@ class EmbeddedLog(EventLog):
         reserve = Reserve(folder / RESERVE_NAME, settings.reserve_bytes)
         self._full = not reserve.restore()
         self._writer = Writer(path, self.ends, reserve, self._full, settings.max_cycle_bytes, self._on_cycle)
-        self._schedule_retention(settings.retention_interval_s)
+        self._retention = Retention(state, self.ends, self._writer.put, settings)
 
     @classmethod
     async def open(
@@ -167,7 +147,6 @@ class EmbeddedLog(EventLog):
             raise ValueError("a group needs a name")
         if group not in self._state.committed:
             self._state.committed[group] = {}
-            self._tail_starts[group] = {}
             self._writer.put(Task(lambda connection: file.insert_group(connection, group), _ignore))
         if group not in self._groups:
             self._groups[group] = Group(self.partition_count, self._state.epoch << 32)
@@ -221,7 +200,7 @@ class EmbeddedLog(EventLog):
         for consumer in tuple(self._consumers):
             await consumer.close()
         self._closed = True
-        self._retention.cancel()
+        self._retention.close()
         await asyncio.to_thread(self._close)  # the writer's last word reaches the loop before this returns
 
     def assignment(self, group: str, partition: int, generation: int) -> Assignment:
@@ -285,43 +264,10 @@ class EmbeddedLog(EventLog):
         def done(result: object) -> None:
             if not isinstance(result, LogUnavailable):
                 self._state.committed[group].update(commits)
-                self._tail_starts[group].update({p: tail_start_of(c) for p, c in commits.items()})
             _resolve(written, result)
 
         self._writer.put(Task(lambda connection: file.write_commits(connection, group, commits), done))
         await written
-
-    def _schedule_retention(self, delay_s: float) -> None:
-        self._retention = self._loop.call_later(delay_s, self._retain)
-
-    def _retain(self) -> None:
-        """Have the writer delete a step's worth of what is old and needed by no group, and go on soon if there was any."""
-        floors = self._floors()
-        if not floors:
-            self._schedule_retention(self._settings.retention_interval_s)
-            return
-        older_than_us = wall_us() - int(self._settings.retention_s * 1_000_000)
-        ends = list(self.ends)
-        self._writer.put(
-            Task(lambda connection: file.trim(connection, older_than_us, floors, ends), self._retained)
-        )
-
-    def _retained(self, result: object) -> None:
-        starts = result if isinstance(result, dict) else {}
-        for partition, start in starts.items():
-            self._state.start_offsets[partition] = start
-        if not self._closed:
-            self._schedule_retention(_NEXT_STEP_S if starts else self._settings.retention_interval_s)
-
-    def _floors(self) -> dict[int, int]:
-        """Per partition what every group that ever joined is done with, where that is more than the log's start."""
-        groups = self._tail_starts.values()
-        floors = {}
-        for partition, start in enumerate(self._state.start_offsets):
-            floor = min((tail_starts.get(partition, 0) for tail_starts in groups), default=0)
-            if floor > start:
-                floors[partition] = floor
-        return floors
 
 
 def _open_file(folder: Path, partition_count: int) -> file.LogState:

@@ -1,7 +1,7 @@
 """What a log engine must offer to be put through the behaviour suite, and those that do."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from event_log.embedded import EmbeddedLog, EmbeddedLogSettings
 from event_log.port import EventLog
@@ -24,3 +24,10 @@ class EmbeddedEngine:
 
     async def open(self) -> EmbeddedLog:
         return await EmbeddedLog.open(self.folder, PARTITIONS, self.settings)
+
+
+async def open_embedded(folder: Path, **settings: Any) -> EmbeddedLog:
+    """An embedded log with settings of its own."""
+    return await EmbeddedLog.open(
+        folder, PARTITIONS, EmbeddedLogSettings(**{"reserve_bytes": 4096, **settings})
+    )

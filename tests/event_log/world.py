@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as messaging
-from event_log.port import LogRecord
+from event_log.port import Assignment, Commit, LogRecord
+from event_log.reader import PartitionReader
 
 TARGET = 0
 PARTITIONS = 4
@@ -21,6 +22,10 @@ EVENT = messaging.Event(
 START_US = 1_700_000_000_000_000
 TICK_US = 500_000
 """Coarse, so that records are exactly W apart now and then."""
+
+
+def make_reader(committed: Commit | None = None, end: int = 1 << 30, start: int = 0) -> PartitionReader:
+    return PartitionReader(TARGET, "log-1", PARTITIONS, Assignment(TARGET, 1, committed, start, end))
 
 
 def logged(sender: str = "ann", kind: int = log.EVENT_KIND_MESSAGE, event: bytes = EVENT) -> log.LoggedEvent:
