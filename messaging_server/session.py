@@ -204,6 +204,7 @@ class Session(Subscription):
     def writing_starts(self) -> None:
         """The shell turns to this stream after a pause."""
         self._progress_s = self._shared.desk.now_s()
+        self._wake_by(self._progress_s + self._settings.slow_consumer_s)
 
     def go_away(self, reason: "messaging.GoAwayReason", reconnect_after_s: float, close_in_s: float) -> None:
         """Tell the client to leave, with its position in front; the stream ends by itself then."""
