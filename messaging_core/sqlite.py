@@ -199,6 +199,8 @@ class Checkpointer:
         try:
             while self._written.wait() and not self._closing.wait(CHECKPOINT_INTERVAL_S):
                 self._written.clear()
+                if self._closing.is_set():  # since the wait: the clear has taken the wake-up of close
+                    break
                 self._checkpoint()
         finally:
             self._connection.close()

@@ -203,3 +203,22 @@ def test_no_other_error_ends_the_process(error: Exception, monkeypatch: pytest.M
     """A full disk, a lock, a failed write or read: rolled back and told, but no reason to end."""
     monkeypatch.setattr(sqlite, "_end_process", lambda message: pytest.fail(message))
     end_if_fsync_failed(error)
+
+
+def test_closing_while_a_checkpoint_begins_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close that comes just before the thread forgets what woke it is noticed all the same."""
+    monkeypatch.setattr(sqlite, "CHECKPOINT_INTERVAL_S", 0.01)
+    checkpointer = Checkpointer(tmp_path / "x.db")
+
+    class ClosedMeanwhile(threading.Event):
+        def clear(self) -> None:
+            checkpointer._closing.set()
+            self.set()
+            super().clear()
+
+    waited_for, checkpointer._written = checkpointer._written, ClosedMeanwhile()
+    waited_for.set()
+    checkpointer._thread.join(30)
+    assert not checkpointer._thread.is_alive()
