@@ -78,7 +78,8 @@ class Links:
             try:
                 await self._serve(target.name, await target.dial())
             except (LinkClosed, OSError) as error:
-                _log.info("link_ended", server=target.name, reason=str(error))
+                if not self._closing:
+                    _log.info("link_ended", server=target.name, reason=str(error))
             if asyncio.get_running_loop().time() - began > self._settings.max_backoff_s:
                 backoff_s = self._settings.min_backoff_s  # it was up for a while
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
