@@ -11,8 +11,9 @@ Result = TypeVar("Result")
 
 GRPC_EXPERIMENTS = "-event_engine_listener"
 """Takes accepting and reading of connections from grpc's event engine back to its older poller, which an event loop waits on
-without a thread hop. It belongs to grpcio's version: measure again when that moves. Without it, or where grpc does not
-know it, everything works as well, slower."""
+without a thread hop. Measured with grpcio 1.85.1 on uvloop: an echo over 50 streams costs the server 33 to 45 µs of CPU with
+it, 54 to 60 without. It belongs to grpcio's version: measure again when that moves. Without it, or where grpc does not know
+it, everything works as well, slower."""
 
 _GC_THRESHOLDS = (50_000, 20, 50)
 """The cell makes few cycles and keeps many objects alive, one set per stream; collecting as often as Python would by default

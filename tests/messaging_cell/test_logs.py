@@ -1,0 +1,77 @@
+"""Logs, whoever writes them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from messaging_cell import logs
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def write(level: str, form: str, stream: io.StringIO) -> str:
+    logs.configure(level, form, stream)
+    structlog.get_logger("ours").info("from structlog", partition=3)
+    logging.getLogger("theirs").warning("from %s", "logging")
+    return stream.getvalue()
+
+
+def test_json_has_one_object_a_line() -> None:
+    """Both ways of logging come out alike, with level, logger and time."""
+    ours, theirs = map(json.loads, write("info", "json", io.StringIO()).splitlines())
+    assert (ours["event"], ours["partition"], ours["level"], ours["logger"]) == (
+        "from structlog",
+        3,
+        "info",
+        "ours",
+    )
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("from logging", "warning", "theirs")
+    assert ours["timestamp"].endswith("Z")
+
+
+def test_auto_is_console_in_a_terminal_only() -> None:
+    """People get columns and colours, machines JSON; either can be asked for."""
+    assert "\x1b[" in write("info", "auto", Terminal())
+    assert write("info", "auto", io.StringIO()).startswith("{")
+    assert write("info", "json", Terminal()).startswith("{")
+    console = write("info", "console", io.StringIO())
+    assert "from structlog" in console
+    assert "\x1b[" not in console
+
+
+def test_the_level_counts_for_all() -> None:
+    """Less important lines are left out."""
+    assert [json.loads(line)["event"] for line in write("warning", "json", io.StringIO()).splitlines()] == [
+        "from logging"
+    ]
+    assert write("error", "json", io.StringIO()) == ""
+
+
+def test_an_exception_is_part_of_its_line() -> None:
+    """JSON stays one line an event, traceback included."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    try:
+        raise ValueError("what happened")
+    except ValueError:
+        structlog.get_logger("ours").exception("it failed")
+    (line,) = stream.getvalue().splitlines()
+    assert "what happened" in json.loads(line)["exception"]
