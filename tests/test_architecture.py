@@ -34,7 +34,12 @@ OTHERS = {"cell", "check", "tests"}
 """The generated package, and what is not installed: no part of the product may import the latter."""
 
 VENDOR_FILES = {
-    "sqlite3": ("messaging_core/sqlite.py", "event_log/embedded*.py", "history_service/embedded*.py"),
+    "sqlite3": (
+        "messaging_core/sqlite.py",
+        "event_log/embedded*.py",
+        "history_service/embedded*.py",
+        "messaging_client/store.py",
+    ),
     "kafka": ("event_log/kafka.py",),
     "cassandra": ("history_service/cassandra.py",),
 }
@@ -146,6 +151,8 @@ def test_an_allowed_role_passes(path: str, source: str) -> None:
         ("messaging_core/sqlite.py", "import sqlite3", False),
         ("event_log/embedded_writer.py", "import sqlite3", False),
         ("history_service/embedded.py", "import sqlite3", False),
+        ("messaging_client/store.py", "import sqlite3", False),
+        ("messaging_client/outbox.py", "import sqlite3", True),
         ("event_log/kafka.py", "import kafka", False),
         ("history_service/cassandra.py", "from cassandra.cluster import Cluster", False),
         ("messaging_cell/a.py", "from event_log import kafka", False),

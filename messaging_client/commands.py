@@ -1,0 +1,93 @@
+"""Commands as the contract has them, from what an application says."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_client import wire
+from messaging_client.outgoing import Outgoing
+from messaging_client.values import Content, HistoryMessage, Message, MessageRef, NotifyLevel
+
+Users = str | Iterable[str]
+"""One user, or several."""
+AnyMessage = Message | HistoryMessage | MessageRef
+"""Whatever names a message."""
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): the time in milliseconds, and 74 random bits. Two tries of a send share it."""
+    value = int.from_bytes(os.urandom(16), "big")
+    value = value & ~(0xFFFFFFFFFFFF << 80) | (time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF) << 80
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def users(named: Users) -> list[str]:
+    """User ids in the order given, none twice."""
+    return list(dict.fromkeys([named] if isinstance(named, str) else named))
+
+
+def ref_of(message: AnyMessage) -> MessageRef:
+    """The name of a message."""
+    if isinstance(message, HistoryMessage):
+        message = message.message
+    return message.ref if isinstance(message, Message) else message
+
+
+def send_message(
+    content: str | Content,
+    to: Users,
+    conversation_id: str,
+    reply_to: AnyMessage | None,
+    notify: NotifyLevel,
+    message_id: str,
+) -> Outgoing:
+    """A message. Raises ValueError unless there is exactly one of `to` and `conversation_id`."""
+    recipients = users(to)
+    if bool(recipients) == bool(conversation_id):
+        raise ValueError("a message goes either to users or to a conversation")
+    encoded = wire.content_to(Content(text=content) if isinstance(content, str) else content)
+    send = messaging.SendMessage(
+        message_id=message_id or new_id(), content=encoded, notify=notify.name_of_contract
+    )
+    if conversation_id:
+        send.conversation_id = conversation_id
+    else:
+        send.recipients.user_ids.extend(recipients)
+    if reply_to is not None:
+        send.reply_to.CopyFrom(wire.ref_to(ref_of(reply_to)))
+    lane = conversation_id or "to " + " ".join(sorted(recipients))
+    return Outgoing(send.message_id, lane, messaging.Command(send_message=send))
+
+
+def react(message: AnyMessage, key: str, participants: Sequence[str]) -> Outgoing:
+    """A reaction."""
+    ref, named = wire.ref_to(ref_of(message)), _recipients(participants)
+    command = messaging.React(reaction_id=new_id(), message=ref, key=key, participants=named)
+    return Outgoing(command.reaction_id, _lane(ref), messaging.Command(react=command))
+
+
+def unreact(message: AnyMessage, key: str, participants: Sequence[str]) -> Outgoing:
+    """A reaction taken back."""
+    ref, named = wire.ref_to(ref_of(message)), _recipients(participants)
+    command = messaging.Unreact(reaction_id=new_id(), message=ref, key=key, participants=named)
+    return Outgoing(command.reaction_id, _lane(ref), messaging.Command(unreact=command))
+
+
+def mark_read(message: AnyMessage, participants: Sequence[str]) -> Outgoing:
+    """A read mark."""
+    ref = wire.ref_to(ref_of(message))
+    command = messaging.MarkRead(through=ref, participants=_recipients(participants))
+    lane = f"read {ref.conversation_id}"
+    return Outgoing(new_id(), lane, messaging.Command(mark_read=command))
+
+
+def _recipients(participants: Sequence[str]) -> messaging.Recipients | None:
+    return messaging.Recipients(user_ids=users(participants)) if participants else None
+
+
+def _lane(ref: messaging.MessageRef) -> str:
+    return f"react {ref.conversation_id} {ref.sender_id} {ref.message_id}"

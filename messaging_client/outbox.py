@@ -1,0 +1,343 @@
+"""The commands that have no outcome yet, and how each gets the right one: rules R3 and R4, without any I/O.
+
+A command is *uncertain* while some try of it may have landed in the cell's log. Such a command is tried again blindly, with
+the same id, until the cell's retry window has passed since its first try. After that the client looks first: a stream that
+was opened after the last try, and that has been told everything up to its opening (`resumed`), has shown the command's own
+event, or the command never was. Then it is sent anew, and its window starts where that stream was opened.
+
+Commands of one *lane* go one after the other, so that retries cannot change their order.
+"""
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown, Reason
+from messaging_client.kept import Change, Drop, KeptCommand, Put, Refused, Tried
+from messaging_client.outgoing import NEVER_S, Outgoing, State, View, beyond
+
+MAX_FRAME_BYTES = 65_536
+"""Commands put together into a frame; the least that a cell can be set to take. A single command may be larger."""
+_OVERHEAD_BYTES = 512
+"""Counted for each command beside its encoding."""
+_RETRY_CAP_S = 5.0
+
+
+class Outbox:
+    """All commands without an outcome. Results are put on `settled`, and what a store must know on `journal`."""
+
+    def __init__(
+        self, max_commands: int, max_bytes: int, journal: list[Change], rng: random.Random, *, in_order: bool
+    ) -> None:
+        self.settled: list[tuple[Outgoing, MessagingError | None]] = []
+        """Outcomes somebody waits for; None = done."""
+        self.unsent: list[Outgoing] = []
+        """Refused, and nobody waits for it: to be told as an event."""
+        self._max_commands = max_commands
+        self._max_bytes = max_bytes
+        self._journal = journal
+        self._rng = rng
+        self._in_order = in_order
+        self._bytes = 0
+        self._all: dict[str, Outgoing] = {}
+        self._lanes: dict[str, deque[Outgoing]] = {}
+        self._ready: deque[Outgoing] = deque()
+        self._held: list[tuple[float, int, Outgoing]] = []
+        self._held_count = 0
+        self._looking: dict[str, Outgoing] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._all
+
+    # In.
+
+    def load(self, kept: Iterable[KeptCommand]) -> None:
+        """Take what an earlier process left. What it had tried is looked for first: no clock outlives a process."""
+        for each in kept:
+            outgoing = Outgoing(each.id, each.lane, messaging.Command.FromString(each.command))
+            outgoing.is_posted = True
+            if each.tried_at_us is not None:
+                outgoing.uncertain = outgoing.is_marked = True
+                outgoing.tried_at_us = each.tried_at_us
+            self._enter(outgoing)
+
+    def add(self, outgoing: Outgoing, *, posted: bool) -> None:
+        """Take a command. The same one again is joined. Raises NotDone: OUTBOX_FULL, MESSAGE_ID_CONFLICT."""
+        known = self._all.get(outgoing.id)
+        if known is not None:
+            if known.command != outgoing.command:
+                detail = "a command with this id and another payload is under way"
+                raise NotDone(Reason.MESSAGE_ID_CONFLICT, detail, message_id=outgoing.id)
+            outgoing = known
+        elif len(self._all) >= self._max_commands or self._bytes + outgoing.size > self._max_bytes:
+            raise self._full(outgoing.id)
+        else:
+            command = outgoing.command.SerializeToString()
+            self._journal.append(Put(KeptCommand(outgoing.id, outgoing.lane, command)))
+            self._enter(outgoing)
+        outgoing.is_posted |= posted
+        outgoing.waiters += not posted
+
+    def withdraw(self, id_: str) -> MessagingError | None:
+        """One who waits does so no longer: what is to be told to it. None if it is settled already."""
+        outgoing = self._all.get(id_)
+        if outgoing is None:
+            return None
+        outgoing.waiters -= 1
+        if outgoing.is_posted or outgoing.waiters:
+            return OutcomeUnknown("the client goes on trying", message_id=id_)
+        unknown = outgoing.uncertain
+        refusal = outgoing.refusal
+        self._remove(outgoing)
+        self._journal.append(Drop(id_))
+        if unknown:
+            said = f"; the last refusal was {refusal}" if refusal else ""
+            return OutcomeUnknown(f"no outcome in time{said}", message_id=id_)
+        detail = "it could not be sent in time"
+        return refusal or NotDone(Reason.DEADLINE, detail, retry_after_s=0.0, message_id=id_)
+
+    def abandon(self, *, kept: bool) -> None:
+        """The client ends: everyone who waits is told what can be said. `kept`: the store goes on with them."""
+        for outgoing in list(self._all.values()):
+            if outgoing.waiters:
+                self.settled.append((outgoing, _abandoned(outgoing, kept)))
+            self._remove(outgoing)
+
+    # Out.
+
+    def take(self, view: View, room: int, now_s: float, now_us: int) -> list[Outgoing]:
+        """At most `room` commands to send on this stream now, in order. They are then in flight."""
+        taken: list[Outgoing] = []
+        size = 0
+        while self._ready and len(taken) < room:
+            outgoing = self._ready[0]
+            if outgoing.state is State.READY and taken and size + outgoing.size > MAX_FRAME_BYTES:
+                break
+            self._ready.popleft()
+            if outgoing.state is not State.READY or self._has_no_use(outgoing, view, now_s):
+                continue
+            self._try(outgoing, view, now_s, now_us)
+            size += outgoing.size
+            taken.append(outgoing)
+        return taken
+
+    def has_ready(self) -> bool:
+        """Whether `take` may have something to give."""
+        return bool(self._ready)
+
+    def wants_stream_after(self, number: int) -> bool:
+        """Whether something must be looked for on a stream later than this one."""
+        return any(outgoing.stream >= number for outgoing in self._looking.values())
+
+    def uncertain(self) -> Iterator[Outgoing]:
+        """Commands of which some try may have landed."""
+        return (each for each in self._all.values() if each.uncertain and not each.is_repeatable)
+
+    # What became of a try.
+
+    def accepted(self, outgoing: Outgoing) -> None:
+        """It is durable."""
+        self._settle(outgoing, None)
+
+    def rejected(self, outgoing: Outgoing, refusal: NotDone, *, unknown: bool, now_s: float) -> None:
+        """A try was refused, or its outcome is unknown."""
+        if outgoing.state is not State.IN_FLIGHT:
+            return
+        if not unknown:
+            outgoing.uncertain = outgoing.was_uncertain
+        outgoing.refusal = refusal
+        outgoing.refusals += 1
+        if refusal.reason is Reason.RETRY_TOO_OLD:
+            outgoing.uncertain = True
+            outgoing.blind_until_s = -NEVER_S
+            self._hold(outgoing, now_s)
+        elif unknown or refusal.retry_after_s is not None:
+            self._hold(outgoing, now_s + (refusal.retry_after_s or 0.0))
+        else:
+            self._refuse(outgoing, refusal)
+
+    def broken(self, in_flight: Iterable[Outgoing]) -> None:
+        """A stream ended before these had an outcome."""
+        for outgoing in in_flight:
+            if outgoing.state is State.IN_FLIGHT:
+                self._make_ready(outgoing)
+
+    def seen(self, event: messaging.Event, user_id: str) -> None:
+        """An event of this user: what it shows to have happened needs no outcome any more."""
+        kind = event.WhichOneof("event")
+        if kind == "message" and event.message.ref.sender_id == user_id:
+            self._seen_message(event.message)
+        elif kind == "reaction_changed" and event.reaction_changed.user_id == user_id:
+            self._seen_reaction(event.reaction_changed)
+
+    def resumed(self, view: View, now_s: float) -> None:
+        """This stream has been told everything up to its opening: what was looked for and not seen never was."""
+        for outgoing in list(self._looking.values()):
+            self._judge(outgoing, view, now_s)
+
+    def found(self, ids: Collection[str]) -> None:
+        """History has these."""
+        for id_ in ids:
+            if id_ in self._all:
+                self._settle(self._all[id_], None)
+
+    def forget_windows(self) -> None:
+        """The cell has another log: its memory of ids is gone, so nothing may be tried again blindly."""
+        for outgoing in self.uncertain():
+            outgoing.blind_until_s = -NEVER_S
+
+    # Time.
+
+    def due_s(self) -> float:
+        """When `on_time` has something to do."""
+        return self._held[0][0] if self._held else NEVER_S
+
+    def on_time(self, now_s: float) -> None:
+        """What was held may be ready."""
+        while self._held and self._held[0][0] <= now_s:
+            _, _, outgoing = heapq.heappop(self._held)
+            if outgoing.state is State.HELD and outgoing.not_before_s <= now_s:
+                self._make_ready(outgoing)
+
+    # Inside.
+
+    def _full(self, id_: str) -> NotDone:
+        by_count = len(self._all) >= self._max_commands
+        what, limit = ("commands", self._max_commands) if by_count else ("bytes of commands", self._max_bytes)
+        detail = f"{what} without an outcome yet: at most {limit}"
+        return NotDone(Reason.OUTBOX_FULL, detail, limit=limit, retry_after_s=1.0, message_id=id_)
+
+    def _enter(self, outgoing: Outgoing) -> None:
+        self._all[outgoing.id] = outgoing
+        outgoing.size += _OVERHEAD_BYTES
+        self._bytes += outgoing.size
+        if not self._in_order:
+            outgoing.lane = outgoing.id
+        lane = self._lanes.setdefault(outgoing.lane, deque())
+        lane.append(outgoing)
+        if len(lane) == 1:
+            self._make_ready(outgoing)
+
+    def _make_ready(self, outgoing: Outgoing) -> None:
+        outgoing.state = State.READY
+        self._ready.append(outgoing)
+
+    def _has_no_use(self, outgoing: Outgoing, view: View, now_s: float) -> bool:
+        """Whether it must not be tried now: it is looked for first, or the cell would certainly refuse it."""
+        if outgoing.uncertain and not outgoing.is_repeatable:
+            if outgoing.is_final or now_s >= outgoing.blind_until_s:
+                self._look(outgoing, view, now_s)
+                return True
+        elif (refusal := beyond(outgoing, view.limits)) is not None:
+            self._settle(outgoing, refusal)
+            return True
+        return False
+
+    def _try(self, outgoing: Outgoing, view: View, now_s: float, now_us: int) -> None:
+        if not outgoing.uncertain:
+            outgoing.blind_until_s = now_s + view.window_s
+        if not outgoing.is_marked:
+            outgoing.is_marked = True
+            outgoing.tried_at_us = now_us
+            self._journal.append(Tried(outgoing.id, now_us))
+        outgoing.was_uncertain = outgoing.uncertain
+        outgoing.uncertain = True
+        outgoing.stream = view.number
+        outgoing.state = State.IN_FLIGHT
+
+    def _hold(self, outgoing: Outgoing, until_s: float) -> None:
+        spread_s = min(_RETRY_CAP_S, 0.05 * 2 ** min(outgoing.refusals, 10))
+        outgoing.not_before_s = until_s + self._rng.uniform(0.0, spread_s)
+        outgoing.state = State.HELD
+        self._held_count += 1
+        heapq.heappush(self._held, (outgoing.not_before_s, self._held_count, outgoing))
+
+    def _refuse(self, outgoing: Outgoing, refusal: NotDone) -> None:
+        """Trying it again will not help. If an earlier try may have landed, it is looked for before that is told."""
+        outgoing.refusal = refusal
+        if outgoing.uncertain and not outgoing.is_repeatable:
+            outgoing.is_final = True
+            self._make_ready(outgoing)
+        else:
+            self._settle(outgoing, refusal)
+
+    def _look(self, outgoing: Outgoing, view: View, now_s: float) -> None:
+        outgoing.state = State.LOOKING
+        self._looking[outgoing.id] = outgoing
+        if view.resumed:
+            self._judge(outgoing, view, now_s)
+
+    def _judge(self, outgoing: Outgoing, view: View, now_s: float) -> None:
+        """Its event was not seen, on a stream that is `resumed`. That says something if its last try was before."""
+        if outgoing.stream >= view.number:
+            return
+        if outgoing.is_final:
+            self._settle(outgoing, outgoing.refusal)
+            return
+        outgoing.stream = view.number
+        outgoing.blind_until_s = view.opened_s + view.window_s
+        if now_s < outgoing.blind_until_s:
+            del self._looking[outgoing.id]
+            self._make_ready(outgoing)
+
+    def _seen_message(self, message: messaging.Message) -> None:
+        outgoing = self._all.get(message.ref.message_id)
+        if outgoing is None or outgoing.kind != "send_message" or not outgoing.uncertain:
+            return
+        if message.content == outgoing.command.send_message.content:
+            self._settle(outgoing, None)
+        elif outgoing.state is not State.IN_FLIGHT:
+            detail = "this id was used for another payload, which stands"
+            outgoing.refusal = NotDone(Reason.MESSAGE_ID_CONFLICT, detail, message_id=outgoing.id)
+            outgoing.is_final = True
+
+    def _seen_reaction(self, changed: messaging.ReactionChanged) -> None:
+        """A reaction is state: one like it does as well, unless ours is under way."""
+        wanted = "unreact" if changed.removed else "react"
+        for outgoing in self._all.values():
+            if outgoing.kind != wanted or not outgoing.uncertain or outgoing.state is State.IN_FLIGHT:
+                continue
+            asked = getattr(outgoing.command, wanted)
+            if asked.message == changed.message and asked.key == changed.key:
+                self._settle(outgoing, None)
+                return
+
+    def _settle(self, outgoing: Outgoing, error: MessagingError | None) -> None:
+        if outgoing.state is State.SETTLED:
+            return
+        waits = outgoing.waiters > 0
+        self._remove(outgoing)
+        if isinstance(error, NotDone) and not waits:
+            self._journal.append(Refused(outgoing.id, error))
+            outgoing.refusal = error
+            self.unsent.append(outgoing)
+        else:
+            self._journal.append(Drop(outgoing.id))
+            if waits:
+                self.settled.append((outgoing, error))
+
+    def _remove(self, outgoing: Outgoing) -> None:
+        outgoing.state = State.SETTLED
+        del self._all[outgoing.id]
+        self._looking.pop(outgoing.id, None)
+        self._bytes -= outgoing.size
+        lane = self._lanes[outgoing.lane]
+        was_first = lane[0] is outgoing
+        lane.remove(outgoing)
+        if not lane:
+            del self._lanes[outgoing.lane]
+        elif was_first:
+            self._make_ready(lane[0])
+
+
+def _abandoned(outgoing: Outgoing, kept: bool) -> MessagingError:
+    if kept:
+        return OutcomeUnknown("the client ended; the store has it for the next", message_id=outgoing.id)
+    if outgoing.uncertain:
+        return OutcomeUnknown("the client ended before the outcome came", message_id=outgoing.id)
+    return NotDone(Reason.CLOSED, "the client ended before it was sent", message_id=outgoing.id)

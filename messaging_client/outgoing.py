@@ -1,0 +1,121 @@
+"""One command on its way, and what must be known of a stream to send it."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_client.errors import NotDone, Reason
+
+NEVER_S = float("inf")
+_USER_ID_BYTES = 260
+
+
+class State(Enum):
+    """Where a command stands."""
+
+    QUEUED = auto()
+    """Behind others of its lane."""
+    READY = auto()
+    HELD = auto()
+    """Not before a time."""
+    IN_FLIGHT = auto()
+    LOOKING = auto()
+    SETTLED = auto()
+
+
+@dataclass(slots=True)
+class View:
+    """What the outbox must know of a stream."""
+
+    number: int
+    """Rises from stream to stream; 0 is before the first."""
+    opened_s: float
+    """No later than the cell's reading of the log's end for `resumed`."""
+    limits: messaging.Limits
+    resumed: bool = False
+
+    @property
+    def window_s(self) -> float:
+        """How long after its first try a command may be tried again blindly."""
+        return self.limits.retry_window.ToMicroseconds() / 1e6
+
+
+class Outgoing:
+    """One command on its way."""
+
+    __slots__ = (
+        "blind_until_s",
+        "command",
+        "id",
+        "is_final",
+        "is_marked",
+        "is_posted",
+        "lane",
+        "not_before_s",
+        "refusal",
+        "refusals",
+        "size",
+        "state",
+        "stream",
+        "tried_at_us",
+        "uncertain",
+        "waiters",
+        "was_uncertain",
+    )
+
+    def __init__(self, id_: str, lane: str, command: messaging.Command) -> None:
+        self.id = id_
+        self.lane = lane
+        self.command = command
+        self.size = command.ByteSize()
+        self.state = State.QUEUED
+        self.uncertain = False
+        self.was_uncertain = False
+        """Whether it was so before the latest try."""
+        self.blind_until_s = -NEVER_S
+        self.stream = 0
+        """Number of the stream of the latest try, or of the latest look."""
+        self.not_before_s = 0.0
+        self.refusal: NotDone | None = None
+        """The latest."""
+        self.is_final = False
+        """Whether trying it again would not help: after a look the refusal is its outcome."""
+        self.refusals = 0
+        self.is_marked = False
+        """Whether the store knows that it was tried."""
+        self.tried_at_us = 0
+        self.waiters = 0
+        self.is_posted = False
+        """Whether it goes on when nobody waits."""
+
+    @property
+    def kind(self) -> str:
+        """Which of the contract's commands it is."""
+        return self.command.WhichOneof("command") or ""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether doing it twice is the same as once: marks are state."""
+        return self.kind == "mark_read"
+
+
+def beyond(outgoing: Outgoing, limits: messaging.Limits) -> NotDone | None:
+    """A refusal of what passes the cell's limits: told here, because a frame that is too large would end the stream."""
+    recipients = len(outgoing.command.send_message.recipients.user_ids)
+    content_bytes = outgoing.command.send_message.content.ByteSize()
+    if 0 < limits.max_content_bytes < content_bytes:
+        reason, field, limit = Reason.TOO_LARGE, "content", limits.max_content_bytes
+    elif 0 < limits.max_recipients < recipients:
+        reason, field, limit = Reason.TOO_MANY_RECIPIENTS, "recipients.user_ids", limits.max_recipients
+    elif outgoing.size > (limit := _largest_command(limits)) > 0:
+        reason, field = Reason.TOO_LARGE, ""
+    else:
+        return None
+    detail = f"{field or 'bytes of the command'}: at most {limit}"
+    return NotDone(reason, detail, field=field, limit=limit, message_id=outgoing.id)
+
+
+def _largest_command(limits: messaging.Limits) -> int:
+    if not limits.max_content_bytes or not limits.max_recipients:
+        return 0
+    return limits.max_content_bytes + limits.max_recipients * _USER_ID_BYTES + 8_192

@@ -1,0 +1,445 @@
+"""The client's side of the contract as a state machine that never awaits.
+
+In go frames, commands, answers to its wishes and the time; out come frames, events, outcomes, changes for the store, and
+wishes: load, connect, refresh the token, end the stream. At any time there is one stream, or one load, or a pause. Rules
+named R are those of docs/architecture.md.
+"""
+
+import logging
+import random
+from collections.abc import Collection, Sequence
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_client import wire
+from messaging_client.acknowledging import Acknowledgements
+from messaging_client.backoff import Backoff
+from messaging_client.errors import ClientFailed, MessagingError, NotDone, Reason, Unauthenticated, WrongUser
+from messaging_client.events import Event, Gap, NewMessage, NotSent, Reloaded, Reset, Started
+from messaging_client.inbox import Inbox, Waiting
+from messaging_client.kept import Change, Drop, Kept, Moved, OfUser
+from messaging_client.outbox import Outbox
+from messaging_client.outgoing import NEVER_S, Outgoing
+from messaging_client.settings import ClientSettings
+from messaging_client.steps import Connect, End, Failed, Load, Step, Wait
+from messaging_client.stream import Slot, Stream
+from messaging_client.values import Conversation
+
+_log = logging.getLogger("messaging_client")
+_OWN_REOPEN_S = 1.0
+"""Between two streams that the client opens of its own accord, at least."""
+_REFUSED_TOKENS = 3
+"""Fresh tokens that are refused in succession before the client gives up."""
+_USELESS_STREAMS = 3
+"""Streams in succession that end with a status which trying again does not cure."""
+_REFRESH_AHEAD_S = 60.0
+_HOPELESS = frozenset(
+    ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "PERMISSION_DENIED", "NOT_FOUND")
+)
+
+
+class Protocol:
+    """One client. Times are seconds of a clock that never goes back; only differences count."""
+
+    def __init__(
+        self, settings: ClientSettings, kept: Kept, rng: random.Random, *, refreshes_token: bool = True
+    ) -> None:
+        self.journal: list[Change] = []
+        """What the store must know before any frame taken later is written."""
+        self.outbox = Outbox(
+            settings.max_outbox_commands,
+            settings.max_outbox_bytes,
+            self.journal,
+            rng,
+            in_order=settings.in_order,
+        )
+        self.inbox = Inbox(settings.max_event_bytes)
+        self.user_id = kept.user_id
+        self.cursor = settings.resume_after if kept.cursor is None else kept.cursor
+        """Everything up to here was put into the inbox."""
+        self.stream: Stream | None = None
+        self.failure: ClientFailed | None = None
+        self.is_online = False
+        """Whether the present stream has been told all that was missed."""
+        self.token_due_s = NEVER_S
+        """When a new token is to be had for the present stream; answer with `new_token` or `no_token`."""
+        self._settings = settings
+        self._refreshes_token = refreshes_token
+        self._backoff = Backoff(settings.backoff_s, settings.max_backoff_s, rng)
+        self._load: type[Reloaded] | None = Started if self.cursor is None else None
+        self._not_before_s = -NEVER_S
+        self._streams = 0
+        self._sends_from_s = -NEVER_S
+        self._refused_tokens = 0
+        self._useless = 0
+        self._token = ""
+        self._token_expires_us: int | None = None
+        self._acks = Acknowledgements()
+        for command in kept.commands:
+            if command.refusal is not None:
+                self._tell_unsent(command.id, command.refusal)
+        self.outbox.load(command for command in kept.commands if command.refusal is None)
+
+    # What the application asks for.
+
+    def submit(self, outgoing: Outgoing, *, posted: bool) -> None:
+        """Take a command. Its outcome comes in `outbox.settled` if it is not posted. Raises NotDone, ClientFailed."""
+        if self.failure is not None:
+            raise self.failure
+        self.outbox.add(outgoing, posted=posted)
+
+    def withdraw(self, id_: str) -> MessagingError | None:
+        """Nobody waits any more; see Outbox.withdraw."""
+        return self.outbox.withdraw(id_)
+
+    def hand_over(self, now_s: float) -> Event | None:
+        """The next event; the one before is taken thereby."""
+        self.take(now_s)
+        return self.inbox.hand_over()
+
+    def take(self, now_s: float) -> None:
+        """The application is done with the event it was handed last."""
+        for waiting in self.inbox.take():
+            self._taken(waiting)
+        self._hear_again(now_s)
+
+    def acknowledge(self, cursor: str) -> None:
+        """Tell the cell, soon, that everything up to here was received."""
+        self._acks.wanted = cursor
+
+    def fail(self, error: ClientFailed) -> None:
+        """The client ends: it was closed, or cannot go on."""
+        if self.failure is None:
+            self.failure = error
+
+    def take_journal(self) -> list[Change]:
+        """The changes to make now. Of the cursors only the last counts."""
+        last = max((i for i, change in enumerate(self.journal) if isinstance(change, Moved)), default=-1)
+        changes = [c for i, c in enumerate(self.journal) if i >= last or not isinstance(c, Moved)]
+        self.journal.clear()
+        return changes
+
+    # What the shell is to do.
+
+    def next_step(self, now_s: float) -> Step:
+        """What to do while there is no stream and no load."""
+        if self.failure is not None:
+            return Failed(self.failure)
+        if now_s < self._not_before_s:
+            return Wait(self._not_before_s)
+        if self._load is not None:
+            return Load(self._load, tuple(self.outbox.uncertain()))
+        return Connect()
+
+    def connect(self, now_s: float) -> messaging.ConnectRequest:
+        """The first frame of a new stream."""
+        self._streams += 1
+        self.stream = Stream(self._streams, self._settings, now_s)
+        hello = messaging.Hello(
+            resume_after=self.cursor or "",
+            client_id=self._settings.client_id,
+            client_info=self._settings.client_info,
+        )
+        return messaging.ConnectRequest(commands=[self.stream.numbered(messaging.Command(hello=hello), None)])
+
+    def next_frame(self, now_s: float) -> messaging.ConnectRequest | None:
+        """The next frame to write, once the journal of now is durable."""
+        stream = self.stream
+        if stream is None or not stream.welcomed or self.failure is not None:
+            return None
+        commands = self._own_commands(stream, now_s)
+        room = min(stream.room(), (stream.view.limits.max_commands_per_frame or 1) - len(commands))
+        if room > 0 and now_s >= self._sends_from_s:
+            taken = self.outbox.take(stream.view, room, now_s, stream.server_us(now_s))
+            commands += [stream.numbered(outgoing.command, outgoing) for outgoing in taken]
+            self._reopen_to_look(now_s)
+            self._tell_refused()
+        return messaging.ConnectRequest(commands=commands) if commands else None
+
+    def wants_end(self, now_s: float) -> bool:
+        """Whether the stream must be ended now."""
+        stream = self.stream
+        return stream is not None and (self.failure is not None or stream.wants_end(now_s))
+
+    @property
+    def reads(self) -> bool:
+        """Whether the stream is to be read: while there is room for events, or an outcome is waited for."""
+        stream = self.stream
+        return stream is None or not self.inbox.is_full or stream.is_deaf or bool(stream.in_flight)
+
+    def due_s(self, now_s: float) -> float:
+        """When something is to be done although nothing happens."""
+        stream = self.stream
+        if stream is None:
+            return self.outbox.due_s()
+        due_s = min(stream.due_s(), self.outbox.due_s(), self.token_due_s)
+        if stream.welcomed and not stream.is_leaving:
+            if self.outbox.has_ready() and now_s < self._sends_from_s:
+                due_s = min(due_s, self._sends_from_s)
+            if stream.room():
+                due_s = min(due_s, self._acks.due_s())
+        return due_s
+
+    def on_time(self, now_s: float) -> None:
+        """Do what is due."""
+        self.outbox.on_time(now_s)
+        if self.stream is not None:
+            self.stream.on_time(now_s)
+
+    # What the shell has done.
+
+    def received(self, updates: Sequence[messaging.Update], now_s: float) -> None:
+        """A frame of the present stream."""
+        stream = self.stream
+        if stream is None:
+            return
+        for update in updates:
+            self._update(stream, update, now_s)
+        self._reopen_to_look(now_s)
+        self._tell_refused()
+
+    def stream_ended(self, end: End, now_s: float) -> None:
+        """The present stream is over: what had no outcome is uncertain (R4)."""
+        stream, self.stream = self.stream, None
+        if stream is None:
+            return
+        self.is_online = False
+        self.token_due_s = NEVER_S
+        self._token = ""
+        self._acks.stream_ended()
+        self.outbox.broken(stream.outgoing())
+        if stream.is_leaving and stream.welcomed:
+            self._not_before_s = max(now_s, stream.reconnect_s)
+        else:
+            self._ended_by_cell(end, now_s)
+
+    def connect_failed(self, end: End, now_s: float) -> None:
+        """There was no token to connect with, or the like."""
+        self.stream = None
+        self._ended_by_cell(end, now_s)
+
+    def loaded(
+        self,
+        cursor: str,
+        conversations: Sequence[Conversation],
+        complete: bool,
+        found: Collection[str],
+        now_s: float,
+    ) -> None:
+        """Where the next stream starts, the first conversations there, and the sought messages that history had."""
+        cause, self._load = self._load, None
+        if cause is None:
+            return
+        self._backoff.succeeded()
+        self._refused_tokens = 0
+        self.outbox.found(found)
+        self.cursor = cursor
+        self._acks = Acknowledgements()
+        if self._settings.receives_events:
+            self.inbox.put(cause(cursor, tuple(conversations), complete), cursor, 1_024 * len(conversations))
+        else:
+            self._pass_to(cursor)
+
+    def load_failed(self, end: End, now_s: float) -> None:
+        """It is tried again."""
+        self._ended_by_cell(end, now_s)
+
+    def new_token(self, token: str, expires_us: int | None) -> None:
+        """A token to refresh the stream's with; and when it runs out, if that is known."""
+        self.token_due_s = NEVER_S
+        self._token = token
+        self._token_expires_us = expires_us
+
+    def no_token(self, now_s: float) -> None:
+        """There is none now; ask again later."""
+        if self.stream is not None:
+            self.token_due_s = now_s + self._settings.backoff_s * 5
+
+    # Updates.
+
+    def _update(self, stream: Stream, update: messaging.Update, now_s: float) -> None:
+        match update.WhichOneof("update"):
+            case "event":
+                self._event(stream, update.event)
+            case "accepted":
+                self._accepted(stream, update.accepted.command_id, now_s)
+            case "rejected":
+                self._rejected(stream, update.rejected, now_s)
+            case "pong":
+                stream.in_flight.pop(update.pong.command_id, None)
+                stream.ponged()
+            case "welcome":
+                self._welcome(stream, update.welcome, now_s)
+            case "resumed":
+                self._resumed(stream, update.resumed, now_s)
+            case "checkpoint":
+                if not stream.is_deaf:
+                    self._pass_to(update.checkpoint.cursor)
+            case "gap":
+                if not stream.is_deaf:
+                    self._reload(stream, Gap, now_s)
+            case "go_away":
+                self._go_away(stream, update.go_away, now_s)
+
+    def _event(self, stream: Stream, event: messaging.Event) -> None:
+        self.outbox.seen(event, self.user_id)
+        if stream.is_deaf:
+            return
+        if self.inbox.is_overfull:
+            stream.is_deaf = True
+            return
+        told = wire.event_from(event, self.user_id) if self._settings.receives_events else None
+        if told is None or self.inbox.is_repeat(event):
+            self._pass_to(event.cursor)
+        else:
+            self.cursor = event.cursor
+            self.inbox.put(told, event.cursor, event.ByteSize())
+
+    def _welcome(self, stream: Stream, welcome: messaging.Welcome, now_s: float) -> None:
+        if self.user_id and self.user_id != welcome.user_id:
+            self.fail(WrongUser(f"this store is of {self.user_id}, the token of {welcome.user_id}"))
+            return
+        if not self.user_id:
+            self.user_id = welcome.user_id
+            self.journal.append(OfUser(welcome.user_id))
+        stream.opened(welcome, now_s)
+        self._refused_tokens = 0
+        if welcome.HasField("token_expire_time"):
+            self._token_runs_out(stream, wire.micros(welcome.token_expire_time), now_s)
+
+    def _token_runs_out(self, stream: Stream, at_us: int, now_s: float) -> None:
+        """By the cell's clock. A new one is wanted before."""
+        if self._refreshes_token:
+            left_s = max(0.0, (at_us - stream.server_us(now_s)) / 1e6)
+            self.token_due_s = now_s + max(0.8 * left_s, left_s - _REFRESH_AHEAD_S)
+
+    def _resumed(self, stream: Stream, resumed: messaging.Resumed, now_s: float) -> None:
+        self._backoff.succeeded()
+        self._useless = 0
+        if resumed.outcome == messaging.RESUME_OUTCOME_RESET:
+            self.outbox.forget_windows()
+            self._reload(stream, Reset, now_s)
+        if self._load is not None:
+            return
+        stream.view.resumed = True
+        self.outbox.resumed(stream.view, now_s)
+        if not stream.is_deaf:
+            self.is_online = True
+            self._pass_to(resumed.cursor)
+
+    def _reload(self, stream: Stream, cause: type[Reloaded], now_s: float) -> None:
+        """Leave the stream, load, and go on from there."""
+        self._load = cause
+        stream.is_deaf = True
+        stream.leave(now_s + self._settings.leave_s)
+
+    def _go_away(self, stream: Stream, go_away: messaging.GoAway, now_s: float) -> None:
+        if go_away.reason == messaging.GO_AWAY_REASON_TOKEN_EXPIRING:
+            if self._refreshes_token:
+                self.token_due_s = min(self.token_due_s, now_s)
+            return
+        left_s = (wire.micros(go_away.close_time) - stream.server_us(now_s)) / 1e6
+        by_s = now_s + (left_s if go_away.HasField("close_time") else self._settings.leave_s)
+        stream.leave(by_s, now_s + wire.seconds(go_away.reconnect_after))
+
+    # Outcomes.
+
+    def _accepted(self, stream: Stream, command_id: int, now_s: float) -> None:
+        slot = stream.in_flight.pop(command_id, None)
+        if isinstance(slot, Outgoing):
+            self.outbox.accepted(slot)
+        elif slot is Slot.ACKNOWLEDGE:
+            self._acks.settled(again=False)
+        elif slot is Slot.REFRESH and self._token_expires_us is not None:
+            self._token_runs_out(stream, self._token_expires_us, now_s)
+
+    def _rejected(self, stream: Stream, rejected: messaging.Rejected, now_s: float) -> None:
+        refusal = wire.refusal_from(rejected)
+        if rejected.command_id == 0:  # a conflict that was found after the message had been accepted
+            self._tell_unsent(rejected.message_id, refusal)
+            return
+        slot = stream.in_flight.pop(rejected.command_id, None)
+        if isinstance(slot, Outgoing):
+            if refusal.reason in (Reason.RATE_LIMITED, Reason.TOO_MANY_IN_FLIGHT):
+                self._sends_from_s = now_s + (refusal.retry_after_s or 0.0)
+            unknown = rejected.outcome != messaging.REJECTED_OUTCOME_NOT_DONE
+            self.outbox.rejected(slot, refusal, unknown=unknown, now_s=now_s)
+        elif slot is Slot.ACKNOWLEDGE:
+            self._acks.settled(again=refusal.retry_after_s is not None)
+        elif slot is Slot.REFRESH:
+            self.no_token(now_s)
+
+    def _tell_refused(self) -> None:
+        unsent, self.outbox.unsent = self.outbox.unsent, []
+        for outgoing in unsent:
+            assert outgoing.refusal is not None
+            self._tell_unsent(outgoing.id, outgoing.refusal)
+
+    def _tell_unsent(self, command_id: str, refusal: NotDone) -> None:
+        if self._settings.receives_events:
+            self.inbox.put(NotSent(command_id, refusal), None, command_id=command_id)
+        else:
+            _log.error("%s was not sent: %s", command_id, refusal)
+            self.journal.append(Drop(command_id))
+
+    # What is sent beside the application's commands.
+
+    def _own_commands(self, stream: Stream, now_s: float) -> list[messaging.Command]:
+        commands = []
+        if self._token:
+            refresh = messaging.RefreshToken(token=self._token)
+            self._token = ""
+            commands.append(stream.numbered(messaging.Command(refresh_token=refresh), Slot.REFRESH))
+        if (ping := stream.ping(now_s)) is not None:
+            commands.append(ping)
+        if stream.room() and (acknowledge := self._acks.take(now_s)) is not None:
+            commands.append(stream.numbered(acknowledge, Slot.ACKNOWLEDGE))
+        return commands
+
+    # Cursors.
+
+    def _pass_to(self, cursor: str) -> None:
+        self.cursor = cursor
+        for waiting in self.inbox.pass_to(cursor):
+            self._taken(waiting)
+
+    def _taken(self, waiting: Waiting) -> None:
+        if waiting.command_id:
+            self.journal.append(Drop(waiting.command_id))
+        if waiting.cursor is not None:
+            self.journal.append(Moved(waiting.cursor))
+        event = waiting.event
+        if self._settings.acknowledges and isinstance(event, NewMessage) and not event.mine:
+            self._acks.wanted = event.cursor
+
+    # Leaving and failing.
+
+    def _reopen_to_look(self, now_s: float) -> None:
+        """Something can only be settled on a later stream (R3)."""
+        stream = self.stream
+        if stream is not None and not stream.is_leaving:
+            if self.outbox.wants_stream_after(stream.view.number):
+                stream.leave(now_s + self._settings.leave_s, stream.view.opened_s + _OWN_REOPEN_S)
+            self._hear_again(now_s)
+
+    def _hear_again(self, now_s: float) -> None:
+        """There is room for the events that were left in the cell."""
+        stream = self.stream
+        if stream is not None and stream.is_deaf and not stream.is_leaving and self.inbox.has_room:
+            stream.leave(now_s + self._settings.leave_s, stream.view.opened_s + _OWN_REOPEN_S)
+
+    def _ended_by_cell(self, end: End, now_s: float) -> None:
+        pause_s = self._backoff.failed()
+        self._not_before_s = now_s + max(pause_s, end.retry_after_s or 0.0)
+        if end.code == "UNAUTHENTICATED":
+            self._refused_tokens += 1
+            if not self._refreshes_token or self._refused_tokens >= _REFUSED_TOKENS:
+                self.fail(Unauthenticated(end.detail or "the access token does not hold"))
+        elif end.code == "OUT_OF_RANGE":  # the log ends before our cursor: it is not the log it was
+            self.outbox.forget_windows()
+            self._load = Reset
+        elif end.reason is Reason.CURSOR_INVALID:
+            self.fail(WrongUser(f"the cell does not take the cursor: {end.detail}"))
+        elif end.code in _HOPELESS:
+            self._useless += 1
+            if self._useless >= _USELESS_STREAMS:
+                self.fail(ClientFailed(f"{end.code}: {end.detail}"))
