@@ -2,6 +2,7 @@
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from tests.system.ledger import without_marks
 from tests.system.plain_client import PlainClient, eventually
 
 
@@ -21,12 +22,12 @@ async def all_events(client: PlainClient, after: str = "", page_size: int = 200)
 
 
 async def events_at_least(client: PlainClient, count: int) -> list[messaging.Event]:
-    """Every event, once history has so many."""
+    """Every event, once history has so many that are not marks."""
     events: list[messaging.Event] = []
 
     async def look() -> bool:
         events[:] = await all_events(client)
-        return len(events) >= count
+        return len(without_marks(events)) >= count
 
     await eventually(look, f"{count} events in history of {client.user_id}")
     return events

@@ -23,6 +23,9 @@ from tests.system.ledger import Ledger, Moved, Opened, Skipped, Told, is_message
 DEADLINE_S = 90.0
 """How long a test waits for what must come. Generous: it is reached only when something is broken."""
 
+FRAME_BYTES = 1 << 19
+"""A frame takes commands until it is this long: far below what gRPC servers take."""
+
 STATUS_LOST = "Internal error from Core"
 """What grpcio makes of a stream that the server ended while it wrote: the status that the server gave is lost to it."""
 
@@ -131,6 +134,7 @@ class PlainClient:
         resume_after: str | None = "",
         reconnects: bool = True,
         first_command_id: int = 1,
+        retry_window_s: float | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         self.user_id = user_id
@@ -156,6 +160,8 @@ class PlainClient:
         self._transport = transport
         self._reconnects = reconnects
         self._next_command_id = first_command_id
+        self._retry_window_s = retry_window_s
+        """How long to try again blindly; None = as long as Welcome allows."""
         self._waiting: deque[Submission] = deque()
         self._in_flight: dict[int, Submission] = {}
         self._to_look: list[Submission] = []
@@ -390,11 +396,18 @@ class PlainClient:
         limits = self.welcome.limits
         room = min((limits.max_commands_per_frame or 1), (limits.max_in_flight or 1) - len(self._in_flight))
         batch: list[Submission] = []
+        size = 0
         now = time.monotonic()
-        while self._waiting and len(batch) < room:
+        window_s = (
+            limits.retry_window.ToMicroseconds() / 1e6
+            if self._retry_window_s is None
+            else self._retry_window_s
+        )
+        while self._waiting and len(batch) < room and size < FRAME_BYTES:
             submission = self._waiting.popleft()
+            size += submission.command.ByteSize()
             age = 0.0 if submission.first_try_s is None else now - submission.first_try_s
-            if submission.id and age > limits.retry_window.ToMicroseconds() / 1e6:
+            if submission.id and age > window_s:
                 self._look_first(submission)
                 continue
             submission.first_try_s = submission.first_try_s if submission.first_try_s is not None else now

@@ -27,6 +27,8 @@ from tests.system.ledger import (
 from tests.system.plain_client import PlainClient, Submission, eventually, new_id, text_message
 
 KILLS = 20
+WIDE = tuple(f"wide{n}" for n in range(18))
+"""Makes a group wide enough to be stored once for all of a partition."""
 SEED = int(os.environ.get("KILL_SEED", "20261121"))
 
 
@@ -39,6 +41,7 @@ class Load:
         self.accepted: dict[str, set[tuple[str, str]]] = {"ann": set(), "bob": set(), "eve": set()}
         """By user: (sender, id) of every accepted message that concerns it."""
         self.count = 0
+        self.found = 0
         self.retried = 0
         self.reacted = 0
 
@@ -58,7 +61,8 @@ class Load:
         assert submission.accepted, submission.rejected
         self.count += 1
         self.retried += submission.tries > 1
-        for user in {sender, *to}:
+        self.found += submission.found
+        for user in {sender, *to} & self.accepted.keys():
             self.accepted[user].add((sender, submission.id))
 
     async def react_and_mark(self, client: PlainClient) -> None:
@@ -106,10 +110,21 @@ class ClientOf:
         self._cell = cell
 
     def __call__(
-        self, user: str, transport: str = "connect", resume_after: str = "", ledger: Ledger | None = None
+        self,
+        user: str,
+        transport: str = "connect",
+        resume_after: str = "",
+        ledger: Ledger | None = None,
+        retry_window_s: float | None = None,
     ) -> PlainClient:
         return PlainClient(
-            self._cell.address, user, token, transport=transport, resume_after=resume_after, ledger=ledger
+            self._cell.address,
+            user,
+            token,
+            transport=transport,
+            resume_after=resume_after,
+            ledger=ledger,
+            retry_window_s=retry_window_s,
         )
 
 
@@ -139,14 +154,16 @@ async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
     with CellProcess(tmp_path, {"window_bytes": 1 << 16}) as cell:
         client_of = ClientOf(cell)
         async with AsyncExitStack() as stack:
-            users = [
-                ("ann", "connect"),
-                ("ann", "connect"),
-                ("ann", "subscribe"),
-                ("bob", "connect"),
-                ("eve", "connect"),
+            clients = [
+                await stack.enter_async_context(client)
+                for client in (
+                    client_of("ann"),
+                    client_of("ann"),
+                    client_of("ann", "subscribe"),
+                    client_of("bob"),
+                    client_of("eve", retry_window_s=0),  # never tries again blindly: always resumes and looks
+                )
             ]
-            clients = [await stack.enter_async_context(client_of(*user)) for user in users]
             phone, laptop, browser, bob, eve = clients
             traveller = Ledger("bob")
             work = [
@@ -156,6 +173,7 @@ async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
                     load.write(browser, ["bob", "eve"]),
                     load.write(bob, ["ann"]),
                     load.write(eve, ["ann", "bob"]),
+                    load.write(laptop, ["bob", *WIDE]),
                     load.react_and_mark(bob),
                     load.react_and_mark(laptop),
                 )
@@ -171,7 +189,8 @@ async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
             await _check([*clients, last], load)
         assert "Traceback" not in cell.output
         print(
-            f"{load.count} accepted, {load.retried} of them retried, {load.reacted} reactions, {cell.starts} starts"
+            f"{load.count} accepted, {load.retried} of them retried, {load.found} found by looking, "
+            f"{load.reacted} reactions, {cell.starts} starts"
         )
 
 
@@ -185,6 +204,10 @@ async def _check(clients: Sequence[PlainClient], load: Load) -> None:
         assert once_violations(client.ledger.events, wanted) == []
         assert once_violations(reference, wanted) == []
         assert client.ledger.names == wanted
+        own = [
+            e.message.ref for e in reference if is_message(e) and e.message.ref.sender_id == client.user_id
+        ]
+        assert own == sorted(own, key=sort_key)  # the clock goes on over restarts (I12)
         assert session_violations(reference, client.ledger, start=0) == []
         assert client.ledger.gaps == []
         assert client.strays == []
@@ -237,3 +260,45 @@ async def _check_conversations(client: PlainClient, others: Sequence[PlainClient
             if peer.HasField("read_through") and len(one.participant_ids) <= 16:
                 at_mark = told.get(("read_mark", one.conversation_id, peer.user_id))
                 assert at_mark == sort_key(peer.read_through)
+
+
+@pytest.mark.timeout(180)
+async def test_an_id_stands_for_one_payload_over_a_restart(tmp_path: Path) -> None:
+    """What was accepted before a kill: tried again it is told once; with another payload the first stands."""
+    with CellProcess(tmp_path) as cell:
+        client_of = ClientOf(cell)
+        async with client_of("ann") as ann, client_of("bob") as bob:
+            first = await ann.send("first", ["bob"], "one-id")
+            await asyncio.to_thread(cell.kill)
+            await asyncio.to_thread(cell.start)
+            await ann.done(text_message("first", ["bob"], "one-id"))
+            other = await ann.do(text_message("second", ["bob"], "one-id"))
+            refused = [other.rejected] if other.rejected else ann.conflicts
+            await ann.until(lambda: bool(refused), "the conflict")
+            assert refused[0].reason == messaging.REJECTED_REASON_MESSAGE_ID_CONFLICT
+            assert refused[0].message_id == "one-id"
+            fence = await ann.send("fence", ["bob"])
+            for client in (ann, bob):
+                await client.message("ann", fence.ref.message_id)
+                assert [event.message for event in client.ledger.events] == [first, fence]
+
+
+@pytest.mark.timeout(180)
+async def test_a_conflict_that_no_memory_knows_is_told_when_it_is_found(tmp_path: Path) -> None:
+    """Another payload under an id of before the kill: the first stands, and the sender's streams are told (R3)."""
+    with CellProcess(tmp_path) as cell:
+        client_of = ClientOf(cell)
+        async with client_of("ann") as ann, client_of("ann", "subscribe") as browser, client_of("bob") as bob:
+            first = await ann.send("first", ["bob"], "one-id")
+            await asyncio.to_thread(cell.kill)
+            await asyncio.to_thread(cell.start)
+            await browser.until_resumed()
+            submission = await ann.do(text_message("second", ["bob"], "one-id"))
+            if submission.accepted:
+                await ann.until(lambda: bool(ann.conflicts), "the conflict")
+                await browser.until(lambda: bool(browser.conflicts), "the conflict")
+                assert {c.message_id for c in [*ann.conflicts, *browser.conflicts]} == {"one-id"}
+            fence = await ann.send("fence", ["bob"])
+            for client in (ann, browser, bob):
+                await client.message("ann", fence.ref.message_id)
+                assert [event.message for event in client.ledger.events] == [first, fence]

@@ -20,6 +20,8 @@ from tests.system.ledger import message_ids
 from tests.system.plain_client import PlainClient, bearer, new_id, text_message
 from tests.system.raw_stream import error_info, frame, hello, say
 
+pytestmark = pytest.mark.timeout(180)
+
 MAX_IN_FLIGHT = 32
 MAX_SENDS = 40
 
