@@ -121,8 +121,10 @@ class DeliveryService:
             await self._hand_over(polled.revoked)
         for assignment in polled.assigned:
             self._take_over(assignment)
+        sought = {assignment.partition for assignment in polled.assigned}
         for number, records in polled.records:
-            if (partition := self._owned.get(number)) is not None:
+            # Records that came with the assignment are from before the seek; they come again, after the tail.
+            if (partition := self._owned.get(number)) is not None and number not in sought:
                 await self._read(partition, records)
         self._settle_up([self._owned[number] for number, _ in polled.records if number in self._owned])
 

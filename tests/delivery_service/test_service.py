@@ -10,7 +10,7 @@ import pytest
 
 from delivery_service.service import DeliveryService, LinkTarget
 from event_log.embedded import EmbeddedLog
-from event_log.port import CommitFenced, EventLog, NewRecord
+from event_log.port import CommitFenced, EventLog, NewRecord, Polled
 from session_link.port import LinkClosed, OwnerEnd
 from tests.support.delivery_harness import QUICK, Cell, TroubledLog, running_cell
 from tests.support.link_server import Session, State
@@ -322,3 +322,29 @@ async def test_failed_returns_when_closed(event_log: EventLog) -> None:
 
 async def _nobody() -> OwnerEnd:
     raise LinkClosed("nobody there")
+
+
+async def test_records_that_come_with_an_assignment_come_again(event_log: EventLog) -> None:
+    """An engine may hand out the first records with the partition; the tail before them is read first all the same."""
+    async with running_cell(event_log) as cell:
+        first = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 11)
+        await traffic.send(30)
+        await cell.settled(traffic.expected(sessions))
+        await cell.stop_service(first)
+        await traffic.send(10)
+        second = await cell.start_service()
+        poll = second._consumer.poll
+
+        async def poll_more(timeout_s: float) -> Polled:
+            polled = await poll(timeout_s)
+            early = []
+            for assignment in polled.assigned:
+                offset = assignment.committed.offset if assignment.committed else assignment.start_offset
+                early.append(
+                    (assignment.partition, await event_log.read(assignment.partition, offset, 1 << 20))
+                )
+            return polled._replace(records=(*early, *polled.records))
+
+        second._consumer.poll = poll_more  # type: ignore[method-assign]
+        await cell.settled(traffic.expected(sessions))
