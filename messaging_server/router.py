@@ -11,12 +11,9 @@ from messaging_core.clock import HybridClock
 from messaging_server.ownership import Ownership
 from messaging_server.presence import Agenda, Link, PartitionView, User
 from messaging_server.subscription import ATTACHING, LIVE, Subscription
+from session_link.port import LinkBroken, LinkRefused
 
 _MAX_NUMBER = 2**32 - 1
-
-
-class LinkRefused(Exception):
-    """The owner's first message does not fit this server."""
 
 
 class Router:
@@ -85,10 +82,10 @@ class Router:
         self._moved(self.ownership.ended(source))
 
     def take(self, source: Link, message: link.OwnerMessage, now_s: float) -> None:
-        """A message of a link after its hello."""
+        """A message of a link after its hello. Raises LinkBroken."""
         kind = message.WhichOneof("message")
         if kind == "hello":
-            raise LinkRefused("a link has one hello")
+            raise LinkBroken("a link has one hello")
         if kind == "routed":
             self._routed(source, message.routed)
         elif kind == "through":
@@ -131,7 +128,7 @@ class Router:
 
     def _own(self, message: link.Claim | link.Release) -> int:
         if message.partition >= self._partition_count:
-            raise LinkRefused("there is no such partition")
+            raise LinkBroken("there is no such partition")
         return message.partition
 
     def _moved(self, partitions: Sequence[int]) -> None:

@@ -21,13 +21,13 @@ from messaging_server.pipeline import CommandDesk
 from messaging_server.ports import ConversationRegistry, EventHistory
 from messaging_server.presence import Agenda
 from messaging_server.recent import Rates, RecentCommands
-from messaging_server.router import LinkRefused, Router
+from messaging_server.router import Router
 from messaging_server.servicer import MessagingServicer
 from messaging_server.session import Shared
 from messaging_server.settings import ServerSettings
 from messaging_server.streams import Streams
 from messaging_server.subscription import Subscription
-from session_link.port import LinkClosed, ServerEnd
+from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
 
 _log = structlog.get_logger(__name__)
 _DRAIN_STEP_S = 0.1
@@ -114,12 +114,12 @@ class MessagingServer:
         return self._router.sessions_of(user_id)
 
     async def serve_link(self, end: ServerEnd) -> None:
-        """Run one link until it ends, which is a release of all it had claimed (R7)."""
+        """Run one link until it ends, which is a release of all it had claimed (R7). Raises LinkRefused, LinkBroken."""
         source = _Link(end)
         try:
             messages = await end.receive()
             if messages[0].WhichOneof("message") != "hello":
-                raise LinkRefused("the first message of a link must be hello")
+                raise LinkBroken("the first message of a link must be hello")
             replaced = self._router.opened(source, messages[0].hello)
             if isinstance(replaced, _Link):
                 await replaced.close()
@@ -128,8 +128,9 @@ class MessagingServer:
                 self._take(source, await end.receive())
         except LinkClosed:
             pass
-        except LinkRefused as refused:
-            _log.warning("session link refused", reason=str(refused))
+        except (LinkRefused, LinkBroken) as error:
+            _log.warning("session link refused", reason=str(error))
+            raise
         finally:
             self._router.ended(source)
             self._soon()

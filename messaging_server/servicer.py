@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core import grpc_status
 from messaging_core.identity import Authenticator, Identity, TokenInvalid
+from messaging_core.ids import is_user_id
 from messaging_core.refusals import Refused
 from messaging_server import endings
 from messaging_server.calls import execute, send_message
@@ -131,7 +132,10 @@ class MessagingServicer(grpc.GenericRpcHandler):
 
     async def _identify(self, context: "Context") -> Identity:
         try:
-            return self._authenticator.verify(_bearer_token(context))
+            identity = self._authenticator.verify(_bearer_token(context))
+            if not is_user_id(identity.user_id):
+                raise TokenInvalid("the token names no user: an id is 1 to 255 visible ASCII bytes")
+            return identity
         except TokenInvalid as error:
             await abort(context, endings.token_invalid(str(error)))
             raise AssertionError("abort raises") from None

@@ -200,7 +200,7 @@ class Streams:
         streams, agenda.write = cast("list[Stream]", agenda.write), []
         loop = asyncio.get_running_loop()
         for stream in streams:
-            if stream.task is None:
+            if stream.task is None and not stream.gone:
                 stream.writing_starts()
                 stream.task = loop.create_task(self._write(stream))
 

@@ -80,7 +80,7 @@ class TakesAnyReply(Session):
         pytest.param({"accepted_moves": True}, id="B8"),
         pytest.param({"session_kind": DropsOnOverflow}, id="B9"),
         pytest.param({"router_kind": TakesFromAll}, id="B11"),
-        pytest.param({"session_kind": TakesAnyReply, "unique_numbers": False}, id="B12"),
+        pytest.param({"session_kind": TakesAnyReply, "unique_numbers": False, "devices": 1}, id="B12"),
     ],
 )
 def test_broken_variants_are_caught(broken: dict[str, Any]) -> None:
