@@ -172,14 +172,11 @@ class HistoryConsumer:
     # Records
 
     def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> Iterator[_Work]:
-        """Read records, piece by piece; a partition that is lost while a piece is stored is read no further."""
+        """Read records, piece by piece. Those of a partition that is lost meanwhile do no harm: they are not committed."""
+        owners = [self._owned[partition] for partition, _ in records]
         work = _Work(Batch(self._log.incarnation))
-        for partition, owned, batch in [
-            (partition, self._owned[partition], batch) for partition, batch in records
-        ]:
+        for owned, (partition, batch) in zip(owners, records, strict=True):
             for record in batch:
-                if self._owned.get(partition) is not owned:
-                    break
                 self._read(work, partition, owned, record)
                 if work.records >= _MAX_BATCH_RECORDS:
                     yield work

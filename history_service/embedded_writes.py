@@ -15,7 +15,8 @@ _STATEMENTS = {
     "marks": """insert into marks values (?, ?, ?, ?, ?, ?, ?, {base} + ?, ?) on conflict do update
         set sent_at_us = excluded.sent_at_us, sender_id = excluded.sender_id, message_id = excluded.message_id,
             position = excluded.position, logged = excluded.logged
-        where (excluded.sent_at_us, excluded.sender_id, excluded.message_id) > (sent_at_us, sender_id, message_id)""",
+        where (excluded.sent_at_us, excluded.sender_id, excluded.message_id, excluded.position)
+            > (sent_at_us, sender_id, message_id, position)""",
     "gaps": "insert into gaps values (?, {base} + ?, ?) on conflict do nothing",
 }
 """How the rows of each list of a Batch are written; `base` is the position of offset 0."""

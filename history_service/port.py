@@ -94,7 +94,7 @@ class ReactionRow(NamedTuple):
 
 
 class MarkRow(NamedTuple):
-    """How far `marker_id` has come in a conversation, as `user_id` was told; the highest message wins."""
+    """How far `marker_id` has come in a conversation, as `user_id` was told; the highest message wins, then offset."""
 
     user_id: str
     conversation_id: str

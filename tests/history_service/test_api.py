@@ -20,6 +20,7 @@ from messaging_core.ids import conversation_id
 from tests.history_service.commands import (
     USERS,
     Command,
+    chances,
     commands,
     events_of,
     gaps_of,
@@ -588,7 +589,7 @@ class TestListEvents:
     @given(
         script=commands,
         sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4),
-        chance=st.randoms(use_true_random=False),
+        chance=chances,
     )
     async def test_pages_are_the_effective_records(
         self, script: list[Command], sizes: list[int], chance: random.Random

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cell.log.v1 import record_pb2 as log
 from history_service.port import (
@@ -25,6 +24,7 @@ from tests.history_service.commands import (
     CONVERSATIONS,
     USERS,
     Command,
+    chances,
     commands,
     events_of,
     gaps_of,
@@ -48,7 +48,7 @@ def asked(
 
 class TestWrite:
     @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-    @given(script=commands, chance=st.randoms(use_true_random=False))
+    @given(script=commands, chance=chances)
     async def test_replays_change_nothing(
         self, engine: EmbeddedEngine, script: list[Command], chance: random.Random
     ) -> None:
@@ -67,6 +67,26 @@ class TestWrite:
                 await often.write(made.batch(partition, start, end, rows))
                 stored[partition] = max(stored[partition], end)
             assert await contents(often, made) == await contents(once, made)
+
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+    @given(script=commands, chance=chances)
+    async def test_the_order_of_batches_changes_nothing(
+        self, engine: EmbeddedEngine, script: list[Command], chance: random.Random
+    ) -> None:
+        """Records stored one by one in any order, some twice, give the same store: each row wins by its own order."""
+        made = written(script)
+        batches = [
+            made.batch(partition, offset, offset + 1)
+            for partition, records in made.records.items()
+            for offset in range(len(records))
+        ]
+        batches += chance.sample(batches, len(batches) // 2)
+        chance.shuffle(batches)
+        async with engine.fresh() as ordered, engine.fresh() as shuffled:
+            await made.store_all(ordered)
+            for batch in batches:
+                await shuffled.write(batch)
+            assert await contents(shuffled, made) == await contents(ordered, made)
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
     @given(script=commands)
@@ -95,6 +115,25 @@ class TestWrite:
                 assert {s.offset for s in seen if not is_mark(s)} <= kinds.keys()
                 assert all(kinds[s.offset] == s.kind for s in seen if s.offset in kinds)
                 assert kinds.keys() <= {s.offset for s in seen}
+
+    async def test_late_records_change_nothing(self, store: HistoryStore) -> None:
+        """Records stored in the opposite order: reactions and marks are still those of the log (I11)."""
+        made = WrittenLog()
+        users = ["ann", "bob", "cid"]
+        first, second = (made.message("ann", users, f"m{n}", n) for n in (1, 2))
+        for key, last in (("+", True), ("-", False)):
+            for number, removed in enumerate((not last, last)):
+                made.reaction("cid", users, first, key, removed, f"{key}{number}")
+        for through in (first, second, first):
+            made.read_mark("cid", users, through)
+        for partition, records in made.records.items():
+            for offset in reversed(range(len(records))):
+                await store.write(made.batch(partition, offset, offset + 1))
+        for user in users:
+            (overview,) = await store.overviews(user, None, ALL)
+            assert [mark.through for mark in overview.marks] == [key_of(second)]
+            (message, _) = await store.messages(overview.conversation_id, BEGINNING, True, ALL, user)
+            assert [reactions.key for reactions in message.reactions] == ["-"]
 
     async def test_a_batch_outlives_the_process_that_wrote_it(
         self, engine: EmbeddedEngine, tmp_path: Path

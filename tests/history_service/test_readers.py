@@ -12,7 +12,16 @@ from history_service.port import HistoryStore, Persisted, StoreUnavailable
 from history_service.readers import StoredEvents, StoredRegistry
 from messaging_core.cursor import decode_cursor, incarnation_bytes
 from messaging_core.events import EventsPage, HistoryUnavailable, PositionedEvent, positioned
-from tests.history_service.commands import USERS, Command, commands, events_of, gaps_of, is_mark, written
+from tests.history_service.commands import (
+    USERS,
+    Command,
+    chances,
+    commands,
+    events_of,
+    gaps_of,
+    is_mark,
+    written,
+)
 from tests.history_service.engines import EmbeddedEngine
 from tests.history_service.written import INCARNATION, WrittenLog
 
@@ -24,7 +33,7 @@ def updates(page: EventsPage) -> list[messaging.Update]:
 
 class TestEventsAfter:
     @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
-    @given(script=commands, max_bytes=st.integers(1, 2_000), chance=st.randoms(use_true_random=False))
+    @given(script=commands, max_bytes=st.integers(1, 2_000), chance=chances)
     async def test_pages_join_without_loss(
         self, engine: EmbeddedEngine, script: list[Command], max_bytes: int, chance: random.Random
     ) -> None:

@@ -68,12 +68,13 @@ def test_a_large_conversation_has_one_inbox_row_for_each_partition() -> None:
 def test_marks_have_no_inbox_rows() -> None:
     """A mark is state of each user who is told; reactions are stored with their origin's position by every record."""
     made, (one, two) = apart(2)
+    made.message(one, [], "before", 6)
     ref = made.message(one, [two], "m1", 7)
     made.read_mark(two, [one, two], ref)
     made.reaction(two, [one, two], ref, "+", False, "r1")
     batch = batch_of(made, made.partition_of(one), made.partition_of(two))
     assert sorted(row.user_id for row in batch.marks) == [one, two]
-    assert len(batch.inbox) == 4
+    assert len(batch.inbox) == 5
     (origin_offset,) = {row.origin_offset for row in batch.reactions}
     kinds = [reading.origin is not None for reading in made.readings(made.partition_of(two))]
     assert kinds[origin_offset]
