@@ -31,7 +31,7 @@ class Rows:
 
     An origin and its copies make many of the same rows, since a reader whose cursor covers a copy must find what it says
     even if the origin's partition lags behind. Rows that never change are made once as long as they are remembered. So
-    batches must be written in order, each until it succeeds; if one is given up, `forget`.
+    batches must be written in order, each until it succeeds; where one is given up, begin with a new object.
     """
 
     __slots__ = ("_conversations", "_members", "_messages", "_partition_of", "_shared_above")
@@ -40,10 +40,6 @@ class Rows:
         """A conversation of more than `shared_above` participants has inbox rows that its users share."""
         self._partition_of = partition_of
         self._shared_above = shared_above
-        self.forget()
-
-    def forget(self) -> None:
-        """Make every row again from here on."""
         self._messages: Lately[tuple[str, MessageKey]] = Lately(_REMEMBERED)
         self._conversations: Lately[str] = Lately(_REMEMBERED)
         self._members: Lately[tuple[str, str]] = Lately(_REMEMBERED)
