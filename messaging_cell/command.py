@@ -25,6 +25,7 @@ for module in (run, chat, send, listen, history, token):
 
 def main() -> NoReturn:
     """Run a command. Exits with 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly."""
+    runtime.open_standard_files()
     runtime.prepare()  # before a command imports grpc
     try:
         app(prog_name="cell")
@@ -34,6 +35,8 @@ def main() -> NoReturn:
         _leave(failed.exit_code, str(failed))
     except KeyboardInterrupt:
         _leave(130)
+    except OSError as error:  # of standard input or output; the commands tell of all others themselves
+        _leave(1, str(error))
     raise AssertionError("typer ends by SystemExit")
 
 

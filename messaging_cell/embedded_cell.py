@@ -81,9 +81,12 @@ class EmbeddedCell:
         self._closed = asyncio.get_running_loop().create_future()
         try:
             await self._start()
-        except (PortTaken, FolderInUse, NotDurable, StoreError, LogError, OSError, sqlite3.Error) as error:
+        except (PortTaken, FolderInUse, NotDurable, StoreError, LogError, OSError) as error:
             await self._parts.aclose()
             raise CannotStart(str(error)) from error
+        except sqlite3.Error as error:
+            await self._parts.aclose()
+            raise CannotStart(f"The data in {self.settings.data_folder} cannot be used: {error}.") from error
         except BaseException:
             await self._parts.aclose()
             raise

@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import os
+import resource
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -27,6 +29,20 @@ def prepare() -> None:
     os.environ.setdefault(
         "GRPC_VERBOSITY", "NONE"
     )  # what matters comes as an exception or status, and is logged by us
+
+
+def open_standard_files() -> None:
+    """Put /dev/null where standard input, output or error is closed, so that no other file or socket gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (stays open)
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as the system allows it: each client's connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "unlimited" and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -31,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
         settings = load(Settings, flags, os.environ)
         logs.configure(settings.log_level, settings.log_format)
+        runtime.raise_file_limit()
         raise typer.Exit(runtime.run(_run(settings)))
 
     parameters = [
@@ -64,7 +66,7 @@ async def _run(settings: Settings) -> int:
     closed = asyncio.create_task(cell.wait_closed())
     await asyncio.wait((closed, asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED)
     if not closed.done():
-        print("Stopping; Ctrl-C again stops at once.", flush=True)
+        _say("Stopping; Ctrl-C again stops at once.")
     await cell.stop()
     try:
         await closed
@@ -98,7 +100,12 @@ def _greet(settings: Settings, address: str) -> None:
             *(f"    {_client_command(settings, address, name)}" for name in ("alice", "bob")),
             "",
         ]
-    print("\n".join([*lines, "Ctrl-C stops it."]), flush=True)
+    _say(*lines, "Ctrl-C stops it.")
+
+
+def _say(*lines: str) -> None:
+    with suppress(OSError):  # nobody has to listen
+        print("\n".join(lines), flush=True)
 
 
 def _client_command(settings: Settings, address: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.messaging_cell.running import DEADLINE_S, RunningCell, run
+from tests.messaging_cell.running import CELL, DEADLINE_S, RunningCell, environment, run
 
 NOBODY = "127.0.0.1:1"
 
@@ -225,6 +226,23 @@ def test_output_that_nobody_reads_on_is_no_error(cell: RunningCell) -> None:
         reading.stdout.close()
         assert reading.stderr.read() == ""
         assert reading.wait(DEADLINE_S) in (0, 1)
+
+
+def test_standard_files_may_be_closed_or_full(cell: RunningCell) -> None:
+    """A closed standard input is an empty one; output that cannot be written is told."""
+    command = shlex.join([*CELL, "chat", "ann13", "bob13"])
+    variables = environment(cell.data_folder, CELL_ADDRESS=cell.address)
+    for closed, code in (("<&-", 0), (">&-", 0), ("<&- >&- 2>&-", 0), ("</dev/null >/dev/full", 1)):
+        done = subprocess.run(
+            f"{command} {closed}",
+            shell=True,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        assert (closed, done.returncode) == (closed, code)
+        assert "Traceback" not in done.stderr
 
 
 def test_messages_cannot_play_with_the_terminal(cell: RunningCell) -> None:

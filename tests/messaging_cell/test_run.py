@@ -153,6 +153,20 @@ def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, made: str) -
     assert_no_traceback(refused.stderr)
 
 
+@pytest.mark.parametrize("file", ["log/log.db", "history/history.db"])
+def test_data_that_is_something_else_is_left_alone(tmp_path: Path, file: str) -> None:
+    """A file that is no database of the cell is named by its folder at least, and not touched."""
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_bytes(b"something else " * 100)
+    refused = run(tmp_path, "run", "--listen", "127.0.0.1:0")
+    assert refused.returncode == 1
+    assert str(tmp_path) in refused.stderr
+    assert "not a database" in refused.stderr
+    assert_no_traceback(refused.stderr)
+    assert path.read_bytes() == b"something else " * 100
+
+
 def test_a_part_that_cannot_go_on_ends_it(tmp_path: Path) -> None:
     """A fatal error of any part ends the process with code 1 and a message that names the part."""
     (tmp_path / "broken.py").write_text(
