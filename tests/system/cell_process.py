@@ -160,9 +160,9 @@ class CellProcess:
             self._process.wait()
             self._process = None
 
-    def interrupt(self) -> None:
-        """Ctrl-C."""
-        os.kill(self.pid, signal.SIGINT)
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Ctrl-C, or another signal that asks it to stop."""
+        os.kill(self.pid, number)
 
     def wait_exit(self) -> int:
         """Its exit code, once it has ended by itself."""

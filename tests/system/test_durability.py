@@ -38,6 +38,8 @@ class Run:
     folder: Path
     submissions: list[Submission]
     """Accepted, in the order in which they were sent. Each text is a marker found nowhere else."""
+    events: dict[str, list[messaging.Event]]
+    """What the stream of each user was told."""
     calls: list[Call]
     disk: Disk
 
@@ -49,6 +51,12 @@ class Run:
                 command_id = messaging.Update.FromString(encoded).accepted.command_id
                 lines.setdefault(command_id, call.begun)
         return lines
+
+    def shown_lines(self, user_id: str) -> list[int]:
+        """For each event of a user: where its cursor first went to a socket."""
+        payloads = [(call.begun, b"".join(call.strings)) for call in sent(self.calls)]
+        cursors = [event.cursor.encode() for event in self.events[user_id]]
+        return [next(line for line, payload in payloads if cursor in payload) for cursor in cursors]
 
     def written(self) -> dict[str, tuple[str, Call]]:
         """By text: the first write of it to a file, and the file's path."""
@@ -73,7 +81,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("traced")
     trace = folder / "trace"
     with CellProcess(folder, wrapper=strace_wrapper(trace)) as cell:
-        submissions = asyncio.run(_send(cell))
+        submissions, events = asyncio.run(_send(cell))
         pid = cell.pid
         cell.kill()
     end = time.monotonic() + 60
@@ -83,23 +91,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         assert time.monotonic() < end, f"the trace has no end: {text[-500:]}"
         time.sleep(0.1)
     calls = list(read_trace(text.splitlines()))
-    return Run(folder, submissions, calls, Disk(cell.data_folder, calls))
+    return Run(folder, submissions, events, calls, Disk(cell.data_folder, calls))
 
 
-async def _send(cell: CellProcess) -> list[Submission]:
+async def _send(cell: CellProcess) -> tuple[list[Submission], dict[str, list[messaging.Event]]]:
     def marked() -> messaging.Command:
         # More than once, for a page's end may fall into one of them.
         return text_message(" ".join([f"marker-{secrets.token_hex(16)}"] * 3), ["bob"])
 
     # Command ids of nine bytes: an Accepted is then found among all the bytes on the sockets.
-    async with PlainClient(
-        cell.address, "ann", token, first_command_id=(1 << 62) + secrets.randbits(32)
-    ) as ann:
+    first_command_id = (1 << 62) + secrets.randbits(32)
+    async with (
+        PlainClient(cell.address, "ann", token, first_command_id=first_command_id) as ann,
+        PlainClient(cell.address, "bob", token) as bob,
+    ):
         submissions = [await ann.done(marked()) for _ in range(ONE_BY_ONE)]
         together = [ann.submit(marked()) for _ in range(AT_ONCE)]
         await ann.settle(*together)
         assert all(submission.accepted and submission.tries == 1 for submission in together)
-        return submissions + together
+        for client in (ann, bob):
+            await client.until_events(ONE_BY_ONE + AT_ONCE)
+        return submissions + together, {"ann": ann.ledger.events, "bob": bob.ledger.events}
 
 
 def test_a_sync_returns_between_commit_and_accepted(run: Run) -> None:
@@ -115,8 +127,20 @@ def test_a_sync_returns_between_commit_and_accepted(run: Run) -> None:
         assert synced, f"Accepted without a sync of {path} after the write"
 
 
+def test_nothing_is_shown_before_it_is_durable(run: Run) -> None:
+    """Before an event goes to any stream, an fsync of the log returned after the message was written to it."""
+    writes = run.written()
+    for user_id, events in run.events.items():
+        for event, shown in zip(events, run.shown_lines(user_id), strict=True):
+            path, written = writes[event.message.content.text.split()[0]]
+            assert any(p == path and written.ended < c.begun and c.ended < shown for p, c in run.disk.syncs)
+
+
 async def test_a_loss_of_power_loses_nothing_accepted(run: Run, tmp_path: Path) -> None:
-    """Files cut back to their last sync, at random moments: a restart has all that was accepted by then, once."""
+    """Files cut back to their last sync, at random moments: a restart has all that was accepted by then, once.
+
+    And what a client was shown by then is there under the same cursor: it resumes from the last one.
+    """
     chance = random.Random(3)
     lines_by_command = run.accepted_lines()
     accepted_lines = {s.id: lines_by_command[s.command.command_id] for s in run.submissions}
@@ -127,6 +151,10 @@ async def test_a_loss_of_power_loses_nothing_accepted(run: Run, tmp_path: Path) 
         run.restore(line, chance, cell.data_folder)
         by_then = [("ann", name) for name, accepted in accepted_lines.items() if accepted <= line]
         assert by_then
+        shown = {
+            user_id: [e for e, at in zip(events, run.shown_lines(user_id), strict=True) if at <= line]
+            for user_id, events in run.events.items()
+        }
         with cell:
             async with (
                 PlainClient(cell.address, "bob", token) as bob,
@@ -142,4 +170,17 @@ async def test_a_loss_of_power_loses_nothing_accepted(run: Run, tmp_path: Path) 
                     assert ids == [*known, after.ref.message_id]
                     stored = await events_at_least(client, len(events))
                     assert session_violations(stored, client.ledger) == []
+                    before = shown[client.user_id]
+                    assert events[: len(before)] == before
+                    if before:
+                        await _resumes(cell, client, before[-1].cursor, events[len(before) :])
         assert "Traceback" not in cell.output
+
+
+async def _resumes(cell: CellProcess, client: PlainClient, after: str, missed: list[messaging.Event]) -> None:
+    """Another client of the user gets exactly this after the cursor."""
+    async with PlainClient(
+        cell.address, client.user_id, token, resume_after=after, reconnects=False
+    ) as other:
+        assert (await other.until_resumed()).outcome == messaging.RESUME_OUTCOME_RESUMED
+        assert other.ledger.events == missed

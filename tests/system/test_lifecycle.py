@@ -1,6 +1,7 @@
 """A cell starts, says how it is, and stops, as its user expects."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,17 @@ async def test_ctrl_c_is_clean(fresh: CellProcess) -> None:
             accepted = [("ann", s.id) for s in submissions if s.accepted]
             assert set(accepted) <= again.ledger.names
             assert not again.ledger.names - {("ann", s.id) for s in submissions if s.accepted or s.tries}
+
+
+async def test_a_service_manager_stops_it_as_cleanly(fresh: CellProcess) -> None:
+    """SIGTERM does what Ctrl-C does."""
+    async with PlainClient(fresh.address, "ann", token, reconnects=False) as ann:
+        await ann.until_resumed()
+        fresh.interrupt(signal.SIGTERM)
+        await ann.until_ended()
+        assert [go_away.reason for go_away in ann.go_aways] == [messaging.GO_AWAY_REASON_DRAIN]
+        assert await asyncio.to_thread(fresh.wait_exit) == 0
+        assert "Traceback" not in fresh.output
 
 
 async def test_it_goes_on_where_it_was(fresh: CellProcess) -> None:

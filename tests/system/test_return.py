@@ -368,9 +368,9 @@ async def test_a_cursor_of_another_log_is_a_reset(cell: CellProcess, connect: Co
         async with PlainClient(other.address, "bob9", token) as bob:
             await bob.send("elsewhere", ["ann9"])
             foreign = bob.cursor
-    async with connect("ann9") as ann:
+    async with connect("ann9") as ann, connect("bob9") as steady:
         await send_many(ann, "bob9", 3)
-        await ann.until_events(3)
+        await steady.until_events(3)
         async with connect("bob9", resume_after=foreign) as bob:
             resumed = await bob.until_resumed()
             assert resumed.outcome == messaging.RESUME_OUTCOME_RESET
