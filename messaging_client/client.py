@@ -158,14 +158,16 @@ class Client:
         reply_to: AnyMessage | None = None,
         notify: NotifyLevel = NotifyLevel.NORMAL,
         message_id: str = "",
+        taking: bool = False,
     ) -> str:
         """Put a message into the outbox, and return its id without waiting for the cell.
 
         It is sent as soon as may be; with a FileStore also by the next process, exactly once. If the cell refuses it,
-        `events` gives a NotSent. Raises NotDone (OUTBOX_FULL, MESSAGE_ID_CONFLICT), ClientFailed, ValueError.
+        `events` gives a NotSent. With `taking` the event that `events` gave last is taken in the same step: a process that
+        is killed has done both or neither. Raises NotDone (OUTBOX_FULL, MESSAGE_ID_CONFLICT), ClientFailed, ValueError.
         """
         outgoing = commands.send_message(content, to, conversation_id, reply_to, notify, message_id)
-        await self._connection.post(outgoing)
+        await self._connection.post(outgoing, taking=taking)
         return outgoing.id
 
     async def react(

@@ -134,9 +134,11 @@ class Connection:
             self._withdraw(outgoing.id, future)
             raise
 
-    async def post(self, outgoing: Outgoing) -> None:
+    async def post(self, outgoing: Outgoing, *, taking: bool) -> None:
         """Take a command to be done, now or after a restart. Raises NotDone, ClientFailed."""
         self.protocol.submit(outgoing, posted=True)
+        if taking:  # without a pause between: both are in one commit
+            self.protocol.take(self._now_s())
         self._changed()
         await self._keeper.keep()
 
@@ -240,7 +242,7 @@ class Connection:
         finally:
             self._call = None
             protocol.fail(ClientFailed("the client is closed"))
-            protocol.outbox.abandon(kept=self._keeper.is_durable)
+            protocol.outbox.abandon(str(protocol.failure), kept=self._keeper.is_durable)
             self._changed()
 
     async def _load(self, load: Load) -> None:

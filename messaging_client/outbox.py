@@ -101,11 +101,11 @@ class Outbox:
         detail = "it could not be sent in time"
         return refusal or NotDone(Reason.DEADLINE, detail, retry_after_s=0.0, message_id=id_)
 
-    def abandon(self, *, kept: bool) -> None:
-        """The client ends: everyone who waits is told what can be said. `kept`: the store goes on with them."""
+    def abandon(self, why: str, *, kept: bool) -> None:
+        """The client ends: everyone who waits is told what can be said. `kept`: the store has them for the next one."""
         for outgoing in list(self._all.values()):
             if outgoing.waiters:
-                self.settled.append((outgoing, _abandoned(outgoing, kept)))
+                self.settled.append((outgoing, _abandoned(outgoing, why, kept)))
             self._remove(outgoing)
 
     # Out.
@@ -335,9 +335,9 @@ class Outbox:
             self._make_ready(lane[0])
 
 
-def _abandoned(outgoing: Outgoing, kept: bool) -> MessagingError:
+def _abandoned(outgoing: Outgoing, why: str, kept: bool) -> MessagingError:
     if kept:
-        return OutcomeUnknown("the client ended; the store has it for the next", message_id=outgoing.id)
+        return OutcomeUnknown(f"{why}; the store has it for the next client", message_id=outgoing.id)
     if outgoing.uncertain:
-        return OutcomeUnknown("the client ended before the outcome came", message_id=outgoing.id)
-    return NotDone(Reason.CLOSED, "the client ended before it was sent", message_id=outgoing.id)
+        return OutcomeUnknown(f"{why}, and the outcome had not come", message_id=outgoing.id)
+    return NotDone(Reason.CLOSED, f"{why}, and it was not sent yet", message_id=outgoing.id)

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections.abc import Callable
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import send_message
@@ -64,7 +65,7 @@ class Rig:
         self.promised: set[str] = set()
         """Posted, and the store has it."""
         self.unsent: set[str] = set()
-        self.sent = 0
+        self.sent = self.answers = 0
         self.start()
 
     def start(self) -> None:
@@ -115,6 +116,17 @@ class Rig:
             self.handed.append(self.holds)
         self.after()
         return self.holds
+
+    def answer(self) -> None:
+        """The application answers the message it holds, and takes it in the same step."""
+        if isinstance(self.holds, NewMessage) and not self.holds.mine:
+            name = f"answer-{self.holds.message.ref.message_id}-{self.answers}"
+            self.answers += 1
+            outgoing = send_message("answer", "bob", "", None, NotifyLevel.NORMAL, name)
+            self.protocol.submit(outgoing, posted=True)
+            self.protocol.take(self.now_s)
+            self.taken.append(self.holds)
+            self.holds = None
 
     # The shell.
 
@@ -189,7 +201,7 @@ class Rig:
         self.protocol.on_time(self.now_s)
         self.after()
 
-    def settle(self, rounds: int = 400) -> None:
+    def settle(self, take: Callable[[], Event | None] | None = None, rounds: int = 400) -> None:
         """Everything works from here on, until nothing is left to do."""
         self.history_is_up = True
         for _ in range(rounds):
@@ -200,7 +212,7 @@ class Rig:
                 self.cell.accept(command)
             self.cell.push(1_000)
             self.read()
-            while self.take() is not None:
+            while (take or self.take)() is not None:
                 pass
             if self.is_quiet:
                 return

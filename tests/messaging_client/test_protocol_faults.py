@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import NotDone, OutcomeUnknown
-from messaging_client.events import Gap, NewMessage, Reset, Snapshot, Started
+from messaging_client.events import Event, Gap, NewMessage, Reset, Snapshot, Started
 from tests.messaging_client.rig import Rig
 
 REFUSED = "refused"
@@ -106,7 +106,7 @@ def run(script: list[tuple[str, int]], table: dict[str, Action]) -> Rig:
     return rig
 
 
-def settle_refusing(rig: Rig) -> None:
+def settle_refusing(rig: Rig, take: Callable[[], Event | None] | None = None) -> None:
     """Faults are over; but what is refused is refused for ever."""
     accept = rig.cell.accept
 
@@ -117,9 +117,9 @@ def settle_refusing(rig: Rig) -> None:
             accept(command)
 
     rig.cell.accept = accept_or_refuse  # type: ignore[method-assign]
-    rig.settle()
+    rig.settle(take)
     rig.pass_time(100.0)
-    rig.settle()
+    rig.settle(take)
 
 
 def check_sends(rig: Rig) -> None:
@@ -183,6 +183,40 @@ def test_an_application_may_be_killed_and_events_be_gone(script: list[tuple[str,
     rig = run(script, ACTIONS | MAYBE_ONCE)
     check_sends(rig)
     check_events(rig)
+
+
+def answer(rig: Rig, how: int) -> None:
+    """What a service does that answers each message, for some moments."""
+    for _ in range(1 + how % 3):
+        answer_and_take(rig)
+
+
+def answer_and_take(rig: Rig) -> Event | None:
+    rig.answer()
+    return rig.take()
+
+
+ANSWERING = {name: act for name, act in ACTIONS.items() if name != "take"} | {"answer": answer}
+
+
+@settings(max_examples=300)
+@given(steps(ANSWERING, {"kill": MAYBE_ONCE["kill"]}))
+def test_an_answer_posted_with_taking_is_sent_exactly_once(script: list[tuple[str, int]]) -> None:
+    """However often the application is killed, each message that it was given has one answer."""
+    rig = Rig()
+    table = ANSWERING | {"kill": MAYBE_ONCE["kill"], "take": answer}
+    for name, how in script:
+        table[name](rig, how)
+        rig.after()
+    rig.commit()
+    settle_refusing(rig, lambda: answer_and_take(rig))
+    given_out = {e.message.ref.message_id for e in rig.taken if isinstance(e, NewMessage) and not e.mine}
+    answered = [
+        record.message_id.rsplit("-", 1)[0].removeprefix("answer-")
+        for _, record in rig.cell.all_effective()
+        if record.message_id.startswith("answer-")
+    ]
+    assert sorted(answered) == sorted(given_out)
 
 
 @settings(max_examples=200)
