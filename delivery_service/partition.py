@@ -2,9 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
+from delivery_service.anchors import Anchors
 from delivery_service.attaches import Asked, WaitingAttaches
 from delivery_service.forwarding import Forwarder
 from delivery_service.interest import Interest
@@ -12,7 +16,7 @@ from delivery_service.outbox import Outbox
 from delivery_service.settings import DeliverySettings
 from delivery_service.window import Missing, Told, Window
 from event_log.port import Assignment, Commit, LogRecord
-from event_log.reader import PartitionReader, Reading, Verdict
+from event_log.reader import PartitionReader, Reading, Verdict, event_time_us
 from messaging_core.cursor import Cursor, incarnation_bytes
 from messaging_core.events import PositionedEvent, gap_piece, positioned
 
@@ -20,6 +24,16 @@ ATTACHED = link.ATTACH_OUTCOME_ATTACHED
 PARTIAL = link.ATTACH_OUTCOME_PARTIAL
 BEHIND = link.ATTACH_OUTCOME_BEHIND
 PAST_END = link.ATTACH_OUTCOME_PAST_END
+
+
+class _Again(NamedTuple):
+    """A record that was read before."""
+
+    offset: int
+    record: log.Record | None
+    """None if it does not decode."""
+    time_us: int
+    """Newest event time of the partition through this record."""
 
 
 class OwnedPartition:
@@ -52,11 +66,12 @@ class OwnedPartition:
         """Attaches that need records from the log again; see `reread`."""
         self._window = Window(self._reader.exact_from, settings.window_bytes)
         self._interest: Interest[Outbox] = Interest()
+        self._anchors = Anchors()
+        self._reread_newest_us = 0
         self._waiting = WaitingAttaches()
         self._next_due: int | None = None
         self._acts_from = self._reader.acts_from
         self._known_end = assignment.end_offset
-        self._newest_us = 0
         self._through_sent = -1
         self._committed: tuple[int, int] | None = None
         self._incarnation = incarnation_bytes(incarnation)
@@ -73,8 +88,11 @@ class OwnedPartition:
     def take(self, records: Sequence[LogRecord]) -> None:
         """Read the next records: tell links, queue copies, answer attaches that waited for this."""
         exact_from = self._reader.exact_from
+        reader, anchors = self._reader, self._anchors
         for record in records:
-            reading = self._reader.read(record)
+            if record.offset >= exact_from:
+                anchors.pass_by(record.offset, len(record.value), reader.newest_us)
+            reading = reader.read(record)
             if reading.verdict is Verdict.EFFECTIVE:
                 self._take_event(reading)
             elif reading.offset >= exact_from:
@@ -89,12 +107,11 @@ class OwnedPartition:
         if through > self._through_sent and self.active:
             self._through_sent = through
             for outbox in self._interest.links:
-                outbox.through(self.number, through, self._newest_us)
+                outbox.through(self.number, through, self._reader.newest_us)
 
     def _take_event(self, reading: Reading) -> None:
         offset, logged = reading.offset, reading.logged
         if offset < self._reader.exact_from:  # replayed for the reader's sake alone
-            self._newest_us = max(self._newest_us, logged.event_time_us)
             return
         here: Sequence[str] = reading.recipients
         if reading.origin is not None:
@@ -102,12 +119,11 @@ class OwnedPartition:
             here = by_target.pop(self.number, ())
             if by_target and offset >= self._acts_from:
                 self.forwarder.forward(offset, logged, by_target)
-        self._tell(positioned(logged, self._incarnation, self.number, offset, reading.event), here)
+        event = positioned(logged, self._incarnation, self.number, offset, reading.time_us, reading.event)
+        self._tell(event, here)
 
     def _tell(self, event: PositionedEvent, users: Sequence[str] | None) -> None:
         offset = event.offset
-        if event.event_time_us > self._newest_us:
-            self._newest_us = event.event_time_us
         self._window.add(event, users)
         if offset < self._acts_from:
             return
@@ -120,7 +136,7 @@ class OwnedPartition:
 
     def _take_other(self, reading: Reading) -> None:
         if reading.verdict is Verdict.UNREADABLE:
-            self._tell(self._gap(reading.offset), None)
+            self._tell(self._gap(reading.offset, reading.time_us), None)
             return
         self._window.skip(reading.offset)
         if reading.verdict is Verdict.CONFLICT and reading.origin and reading.offset >= self._acts_from:
@@ -128,9 +144,8 @@ class OwnedPartition:
             for outbox, numbers in self._interest.numbers((sender,)).items():
                 outbox.conflict(self.number, numbers[0], reading.origin.command_id)
 
-    def _gap(self, offset: int) -> PositionedEvent:
-        """What stands for a record nobody can read (R5), with the time of the newest event before it."""
-        time_us = self._newest_us
+    def _gap(self, offset: int, time_us: int) -> PositionedEvent:
+        """What stands for a record nobody can read (R5)."""
         after, until = (Cursor(self._incarnation, self.number, o, time_us) for o in (offset - 1, offset))
         return PositionedEvent(offset, gap_piece(after, until), time_us, b"", "")
 
@@ -209,7 +224,7 @@ class OwnedPartition:
             self._reply_partial(asked, missed[:fit], missed[fit].offset - 1)
         else:
             self._interest.add(outbox, attach.user_number, attach.user_id)
-            outbox.reply(attach, ATTACHED, missed, self.position - 1, self._newest_us)
+            outbox.reply(attach, ATTACHED, missed, self.position - 1, self._reader.newest_us)
 
     def _fitting(self, events: Sequence[PositionedEvent], credit_bytes: int) -> int:
         """How many of these the credit takes: at least one, or a session might never get on."""
@@ -221,7 +236,7 @@ class OwnedPartition:
         return len(events)
 
     def _reply_partial(self, asked: Asked, events: Sequence[PositionedEvent], through_offset: int) -> None:
-        time_us = max((event.event_time_us for event in events), default=0)
+        time_us = max((event.time_us for event in events), default=0)
         asked.outbox.reply(asked.attach, PARTIAL, events, through_offset, time_us)
 
     def _forget(self, is_void: Callable[[Asked], bool]) -> None:
@@ -234,15 +249,18 @@ class OwnedPartition:
     # --- reading again what memory did not keep (R8) ---
 
     def reread_from(self) -> int:
-        """Where the records start that the oldest of `rereads` needs."""
-        return min(asked.attach.after_offset for asked in self.rereads) + 1
+        """Where to read for the oldest of `rereads`: a little before what it needs, where the newest time is known."""
+        needed = min(asked.attach.after_offset for asked in self.rereads) + 1
+        start, self._reread_newest_us = self._anchors.at_or_below(needed)
+        return start
 
     def reread(self, start: int, records: Sequence[LogRecord]) -> None:
-        """Answer those of `rereads` that these records from `start` on can serve: in part, so they come again.
+        """Answer those of `rereads` that these records, read from `reread_from` on, can serve: in part, so they come again.
 
         Others stay. If there are no records the log does not have them any more: history is to say so (R11).
         """
         asked, self.rereads = self.rereads, []
+        again = _parsed(records, self._reread_newest_us)
         below = min(records[-1].offset + 1, self._window.start) if records else self._window.start
         for one in asked:
             after = one.attach.after_offset
@@ -251,15 +269,15 @@ class OwnedPartition:
             elif not start <= after + 1 < below:
                 self.rereads.append(one)
             elif records:
-                self._answer_from(records, one, below)
+                self._answer_from(again, one, below)
             else:
                 one.outbox.reply(one.attach, BEHIND)
 
-    def _answer_from(self, records: Sequence[LogRecord], asked: Asked, below: int) -> None:
+    def _answer_from(self, again: Sequence[_Again], asked: Asked, below: int) -> None:
         attach = asked.attach
         events = [
             event
-            for record in records
+            for record in again
             if attach.after_offset < record.offset < below
             and (event := self._event_again(record, attach.user_id)) is not None
         ]
@@ -267,25 +285,28 @@ class OwnedPartition:
         through = below - 1 if fit == len(events) else events[fit].offset - 1
         self._reply_partial(asked, events[:fit], through)
 
-    def _event_again(self, record: LogRecord, user: str) -> PositionedEvent | None:
+    def _event_again(self, again: _Again, user: str) -> PositionedEvent | None:
         """The event of a record that was read before, if it is for this user."""
-        told = self._window.told(record.offset)
+        offset, record, time_us = again
+        told = self._window.told(offset)
         if told is Told.UNREADABLE:
-            return self._gap(record.offset)
-        if told is Told.INEFFECTIVE:
+            return self._gap(offset, time_us)
+        if told is Told.INEFFECTIVE or record is None:
             return None
-        parsed = log.Record.FromString(record.value)
-        if parsed.WhichOneof("record") == "origin":
-            logged, users = parsed.origin.logged, parsed.origin.participant_ids
+        if record.HasField("origin"):
+            logged, users = record.origin.logged, record.origin.participant_ids
         else:
-            logged, users = parsed.copy.logged, parsed.copy.recipient_ids
-        return positioned(logged, self._incarnation, self.number, record.offset) if user in users else None
+            logged, users = record.copy.logged, record.copy.recipient_ids
+        if user not in users:
+            return None
+        return positioned(logged, self._incarnation, self.number, offset, time_us)
 
     # --- commits (R2) ---
 
     def history_has(self, persisted: int) -> None:
         """History has stored everything below this offset."""
         self._window.history_has(persisted)
+        self._anchors.forget_below(self._window.floor)
 
     def commit(self) -> Commit | None:
         """What is to be committed, if it has changed: the first record not forwarded in full (I3)."""
@@ -300,3 +321,17 @@ class OwnedPartition:
     def commit_failed(self) -> None:
         """The last commit did not get through: make it anew."""
         self._committed = None
+
+
+def _parsed(records: Sequence[LogRecord], newest_us: int) -> Sequence[_Again]:
+    """These records, decoded, the newest event time before them being known."""
+    again = []
+    for offset, _, value in records:
+        try:
+            record = log.Record.FromString(value)
+        except DecodeError:
+            again.append(_Again(offset, None, newest_us))
+            continue
+        newest_us = max(newest_us, event_time_us(record))
+        again.append(_Again(offset, record, newest_us))
+    return again

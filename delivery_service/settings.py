@@ -25,8 +25,9 @@ class DeliverySettings:
     """Longest wait for records before what comes with time is looked at."""
     hand_over_timeout_s: float = 0.5
     """How long a partition that is given up waits for appends in flight, so that the next owner repeats less."""
-    reread_bytes: int = 1024 * 1024
-    """Read from the log at a time for sessions older than the window that history cannot serve yet."""
+    reread_bytes: int = 2 * 1024 * 1024
+    """Read from the log at a time for sessions older than the window that history cannot serve yet. More than the largest
+    record and the distance of two anchors, so that every read gets on."""
     link_pause_bytes: int = 8 * 1024 * 1024
     """Queued on a link: past this its attaches wait, so that a stampede cannot fill the link's queue."""
     min_backoff_s: float = 0.1

@@ -1,8 +1,9 @@
 """What a commit carries beside its offset (R2): the state of a reader where a new owner starts to replay.
 
 The text is `1.<incarnation>.<base85 of the rest>`. The rest is varints as protobuf writes them: tail start, exact from,
-running time, number of partitions, and for each source partition twice one more than the highest origin taken, plus one
-where the chain is open. For 512 partitions with offsets up to 2**40 that is below 3,950 characters beside the incarnation.
+running time, newest event time, number of partitions, and for each source partition twice one more than the highest origin
+taken, plus one where the chain is open. For 512 partitions with offsets up to 2**40 that is below 3,960 characters beside
+the incarnation.
 """
 
 from base64 import b85decode, b85encode
@@ -35,13 +36,22 @@ class TailState(NamedTuple):
     """From this offset on, verdicts after a replay are those of a reader that never stopped (I1)."""
     running_time_us: int
     """Highest append time of the records before the tail start; 0 if there were none."""
+    newest_us: int
+    """Highest event time of the records before the tail start; 0 if there were none."""
     chains: Sequence[int]
     """For each source partition 2 * (highest origin taken + 1) + (1 if its chain is open)."""
 
 
 def encode(state: TailState) -> str:
     """At most 4,096 ASCII characters. Raises ValueError where it would be more."""
-    numbers = (state.tail_start, state.exact_from, state.running_time_us, len(state.chains), *state.chains)
+    numbers = (
+        state.tail_start,
+        state.exact_from,
+        state.running_time_us,
+        state.newest_us,
+        len(state.chains),
+        *state.chains,
+    )
     packed = bytearray()
     for number in numbers:
         while number > 0x7F:
@@ -62,12 +72,12 @@ def decode(metadata: str) -> TailState:
         raise CommitUnreadable(f"commit metadata is not of version {_VERSION}: {metadata[:32]!r}")
     try:
         numbers = list(_varints(b85decode(packed)))
-        tail_start, exact_from, running_time_us, count, *chains = numbers
+        tail_start, exact_from, running_time_us, newest_us, count, *chains = numbers
     except ValueError as error:
         raise CommitUnreadable(f"commit metadata is damaged: {error}") from error
     if len(chains) != count:
         raise CommitUnreadable(f"commit metadata is damaged: {len(chains)} sources where it says {count}")
-    return TailState(incarnation, tail_start, exact_from, running_time_us, chains)
+    return TailState(incarnation, tail_start, exact_from, running_time_us, newest_us, chains)
 
 
 def tail_start_of(commit: Commit) -> int:

@@ -66,11 +66,13 @@ class Verdict(Enum):
 class Reading:
     """A record and what becomes of it."""
 
-    __slots__ = ("append_time_us", "copy", "event", "offset", "origin", "reason", "verdict")
+    __slots__ = ("append_time_us", "copy", "event", "offset", "origin", "reason", "time_us", "verdict")
 
     def __init__(self, offset: int, append_time_us: int) -> None:
         self.offset = offset
         self.append_time_us = append_time_us
+        self.time_us = 0
+        """Newest event time of the partition through this record, dropped ones included: what its cursor carries (I12)."""
         self.verdict = Verdict.UNREADABLE
         self.reason = ""
         """Why it is unreadable; else empty."""
@@ -103,6 +105,7 @@ class _Snapshot(NamedTuple):
 
     offset: int
     running_time_us: int
+    newest_us: int
     chains: Sequence[int]
 
 
@@ -128,6 +131,8 @@ class PartitionReader:
         self.next_offset = start.tail_start
         """One above the last record read."""
         self._running_time_us = start.running_time_us
+        self.newest_us = start.newest_us
+        """Highest event time read so far; like a verdict a function of the log's prefix."""
         self._chains = list(start.chains)
         self._ids = RecentIds(WINDOW_US)
         self._snapshots: list[_Snapshot] = []
@@ -144,11 +149,14 @@ class PartitionReader:
         if append_time_us > self._running_time_us:
             self._running_time_us = append_time_us
         reading = Reading(offset, append_time_us)
+        reading.time_us = self.newest_us
         try:
             parsed = _parse_record(value)
         except DecodeError:
             self._open_chains(reading, "not a record")
             return reading
+        if (time_us := event_time_us(parsed)) > self.newest_us:
+            self.newest_us = reading.time_us = time_us
         kind = parsed.WhichOneof("record")
         if kind == "origin":
             self._read_origin(reading, parsed.origin)
@@ -169,7 +177,9 @@ class PartitionReader:
             raise ValueError(f"offset {offset} is not within {self.tail_start} to {self.next_offset}")
         self._kept_from = max(self._kept_from, offset if keep_from is None else min(offset, keep_from))
         tail = self._tail_for(self._kept_from)
-        state = TailState(self._incarnation, tail.offset, self._kept_from, tail.running_time_us, tail.chains)
+        state = TailState(
+            self._incarnation, tail.offset, self._kept_from, tail.running_time_us, tail.newest_us, tail.chains
+        )
         return Commit(offset, commit_metadata.encode(state))
 
     def _read_origin(self, reading: Reading, origin: log.Origin) -> None:
@@ -213,7 +223,7 @@ class PartitionReader:
         self._chains = [chain | 1 for chain in self._chains]
 
     def _take_snapshot(self, offset: int) -> None:
-        self._snapshots.append(_Snapshot(offset, self._running_time_us, tuple(self._chains)))
+        self._snapshots.append(_Snapshot(offset, self._running_time_us, self.newest_us, tuple(self._chains)))
         self._snapshot_due_us = self._running_time_us + SNAPSHOT_EVERY_US
         self._snapshot_due_offset = offset + SNAPSHOT_EVERY_RECORDS
         if len(self._snapshots) > MAX_SNAPSHOTS:  # a coarser choice of tail starts, all of them good ones
@@ -230,6 +240,11 @@ class PartitionReader:
         at = max(i for i in range(at + 1) if i == 0 or snapshots[i].running_time_us < oldest_needed_us)
         del snapshots[:at]
         return snapshots[0]
+
+
+def event_time_us(record: log.Record) -> int:
+    """Time of a record's event, microseconds since 1970, whatever becomes of the record; 0 if it has none."""
+    return (record.origin if record.HasField("origin") else record.copy).logged.event_time_us
 
 
 def _decode(reading: Reading, logged: log.LoggedEvent, recipients: Sequence[str]) -> bool:
@@ -253,7 +268,7 @@ def _decode(reading: Reading, logged: log.LoggedEvent, recipients: Sequence[str]
 def _start(partition: int, incarnation: str, partition_count: int, assignment: Assignment) -> TailState:
     committed = assignment.committed
     if committed is None:
-        start = TailState(incarnation, 0, 0, 0, [0] * partition_count)
+        start = TailState(incarnation, 0, 0, 0, 0, [0] * partition_count)
     else:
         start = commit_metadata.decode(committed.metadata)
     if start.incarnation != incarnation:

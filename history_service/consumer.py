@@ -37,8 +37,6 @@ class _Owned:
     stored: int
     """The first record not yet stored: what may be committed."""
     committed: int
-    time_us: int = 0
-    """The newest event time read."""
 
 
 @dataclass(slots=True)
@@ -188,15 +186,13 @@ class HistoryConsumer:
         reading = owned.reader.read(record)
         work.records += 1
         acts = record.offset >= owned.reader.acts_from
-        if reading.verdict is Verdict.EFFECTIVE:
-            owned.time_us = max(owned.time_us, reading.logged.event_time_us)
-            if acts:
-                self._rows.add(work.batch, partition, reading)
+        if reading.verdict is Verdict.EFFECTIVE and acts:
+            self._rows.add(work.batch, partition, reading)
         elif reading.verdict is Verdict.UNREADABLE and acts:
-            add_gap(work.batch, partition, record.offset, owned.time_us)
+            add_gap(work.batch, partition, record.offset, reading.time_us)
             work.letters.append(DeadLetter(partition, record.offset, reading.reason, record.value))
         if acts:
-            work.batch.positions[partition] = Persisted(record.offset, owned.time_us)
+            work.batch.positions[partition] = Persisted(record.offset, reading.time_us)
             work.owned[partition] = owned
 
     async def _store(self, consumer: GroupConsumer, work: _Work) -> bool:

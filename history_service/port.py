@@ -67,7 +67,7 @@ class InboxRow(NamedTuple):
     user_id: str
     offset: int
     logged: bytes
-    """An encoded LoggedEvent."""
+    """An encoded LoggedEvent, its event_time_us that of its cursor: the newest of the partition through this record."""
 
 
 class SharedInboxRow(NamedTuple):
@@ -209,7 +209,7 @@ class StoredEvent(NamedTuple):
 
     offset: int
     logged: bytes
-    """An encoded LoggedEvent; empty for a gap."""
+    """An encoded LoggedEvent, its event_time_us that of its cursor; empty for a gap."""
     gap_time_us: int
     """GapRow.time_us of a gap; else 0."""
 

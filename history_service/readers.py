@@ -69,13 +69,14 @@ class StoredEvents:
         events = fitting(sized, max_bytes)
         if stored.complete and len(events) == len(stored.events):
             return EventsPage(events, through, persisted.time_us, through)
-        time_us = max(event.event_time_us for event in events)
+        time_us = max(event.time_us for event in events)
         return EventsPage(events, events[-1].offset, time_us, through)
 
     def _positioned(self, partition: int, stored: StoredEvent) -> PositionedEvent:
         offset, logged, gap_time_us = stored
         if logged:
-            return positioned(log.LoggedEvent.FromString(logged), self._cursor_incarnation, partition, offset)
+            event = log.LoggedEvent.FromString(logged)
+            return positioned(event, self._cursor_incarnation, partition, offset, event.event_time_us)
         before = Cursor(self._cursor_incarnation, partition, offset - 1, gap_time_us)
         piece = gap_piece(before, before._replace(offset=offset))
         return PositionedEvent(offset, piece, gap_time_us, b"", "")

@@ -18,9 +18,11 @@ from history_service.port import (
     ReactionRow,
     SharedInboxRow,
 )
+from messaging_core.events import varint
 
 T = TypeVar("T", bound=Hashable)
 
+_EVENT_TIME_TAG = b"\x28"  # LoggedEvent.event_time_us = 5
 MIN_SECONDS, MAX_SECONDS = -62_135_596_800, 253_402_300_799  # of timestamp.proto: years 1 to 9999
 _REMEMBERED = 32_768
 """Rows remembered as written, twice over: some 10 MB at most."""
@@ -51,14 +53,14 @@ class Rows:
         users = self._users_here(partition, reading)
         kind = logged.kind
         if kind == log.EVENT_KIND_READ_MARK or kind == log.EVENT_KIND_RECEIVED_MARK:
-            _add_mark(batch, logged, event, users, offset)
+            _add_mark(batch, reading, users)
             return
         if kind == log.EVENT_KIND_MESSAGE:
             self._add_message(batch, reading, event.message.ref, users)
         elif kind == log.EVENT_KIND_REACTION_CHANGED:
             origin_offset = offset if reading.copy is None else reading.copy.source_offset
             _add_reaction(batch, logged.conversation_id, event.reaction_changed, origin_offset)
-        self._add_inbox(batch, partition, logged, users, offset)
+        self._add_inbox(batch, partition, reading, users)
 
     def _users_here(self, partition: int, reading: Reading) -> Sequence[str]:
         """Whom of this partition the record is told to: an origin names everyone, a copy those here."""
@@ -84,10 +86,9 @@ class Rows:
                 if activity.get(name, 0) < key.sent_at_us:
                     activity[name] = key.sent_at_us
 
-    def _add_inbox(
-        self, batch: Batch, partition: int, logged: log.LoggedEvent, users: Sequence[str], offset: int
-    ) -> None:
-        encoded = logged.SerializeToString()
+    def _add_inbox(self, batch: Batch, partition: int, reading: Reading, users: Sequence[str]) -> None:
+        logged, offset = reading.logged, reading.offset
+        encoded = _encoded(reading)
         if logged.participant_count <= self._shared_above:
             batch.inbox += [InboxRow(user, offset, encoded) for user in users]
             return
@@ -115,14 +116,25 @@ def microseconds(time: timestamp_pb2.Timestamp) -> int:
     return seconds * 1_000_000 + time.nanos // 1_000
 
 
-def _add_mark(
-    batch: Batch, logged: log.LoggedEvent, event: messaging.Event, users: Sequence[str], offset: int
-) -> None:
+def _encoded(reading: Reading) -> bytes:
+    """The event to store, its time that of its cursor: the event's own is within it."""
+    logged = reading.logged
+    encoded = logged.SerializeToString()
+    if reading.time_us != logged.event_time_us:
+        encoded += _EVENT_TIME_TAG + varint(
+            reading.time_us
+        )  # of a field that comes twice the last one counts
+    return encoded
+
+
+def _add_mark(batch: Batch, reading: Reading, users: Sequence[str]) -> None:
+    logged, event = reading.logged, reading.event
+    assert event is not None, "it is effective"
     is_read = logged.kind == log.EVENT_KIND_READ_MARK
     through = message_key((event.read_mark if is_read else event.received_mark).through)
-    encoded = logged.SerializeToString()
+    encoded = _encoded(reading)
     name = (logged.conversation_id, logged.sender_id, int(logged.kind))
-    batch.marks += [MarkRow(user, *name, *through, offset, encoded) for user in users]
+    batch.marks += [MarkRow(user, *name, *through, reading.offset, encoded) for user in users]
 
 
 def _add_reaction(

@@ -13,7 +13,8 @@ class PositionedEvent(NamedTuple):
     offset: int
     piece: bytes
     """Field `updates` of a ConnectResponse, with its tag and length: frames are made by joining pieces."""
-    event_time_us: int
+    time_us: int
+    """What its cursor carries: the newest event time of the partition at or before it, microseconds since 1970 (I12)."""
     direct_ref: bytes
     """For a message of a direct conversation its encoded MessageRef; else empty."""
     sender_id: str
@@ -84,14 +85,18 @@ def positioned(
     incarnation: bytes,
     partition: int,
     offset: int,
+    time_us: int,
     event: messaging.Event | None = None,
 ) -> PositionedEvent:
-    """A record's event at its place, encoded for every user of the partition. `event` is `logged.event`, if decoded."""
-    cursor = Cursor(incarnation, partition, offset, logged.event_time_us).encode()
+    """A record's event at its place, encoded for every user of the partition.
+
+    `time_us` is the newest event time of the partition through this record; `event` is `logged.event`, if decoded.
+    """
+    cursor = Cursor(incarnation, partition, offset, time_us).encode()
     return PositionedEvent(
         offset,
         event_piece(cursor, logged.event),
-        logged.event_time_us,
+        time_us,
         _direct_ref(logged, event),
         logged.sender_id,
     )

@@ -238,7 +238,7 @@ class Streams:
                 _log.exception("history failed", session=session.number)
         if page is not None:
             for event in page.events:
-                self._desk.clock.observe(event.event_time_us)
+                self._desk.clock.observe(event.time_us)
             self._desk.clock.observe(page.through_time_us)
         session.page_read(page, self._desk.now_s())
         self.soon()

@@ -202,8 +202,8 @@ class Subscription:
         before = self.position
         for event in page.events:
             if event.offset > self.position:
-                self._queue(event.offset, event.piece, event.event_time_us)
-                self.was_sent(event.sender_id, event.offset, event.event_time_us, event.direct_ref)
+                self._queue(event.offset, event.piece, event.time_us)
+                self.was_sent(event.sender_id, event.offset, event.time_us, event.direct_ref)
         self._pass(page.through_offset, page.through_time_us)
         if self.position == before:  # the window has moved on and history has not come there yet
             self._wait_to_attach(now_s)

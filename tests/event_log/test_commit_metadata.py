@@ -21,6 +21,7 @@ STATES = st.builds(
     st.integers(0, MAX_OFFSET),
     st.integers(0, MAX_OFFSET),
     st.integers(0, 2**53),
+    st.integers(0, 2**53),
     st.lists(st.integers(0, 2 * MAX_OFFSET + 1), max_size=MAX_PARTITIONS),
 )
 
@@ -36,7 +37,7 @@ def test_what_is_encoded_is_decoded(state: TailState) -> None:
 
 def test_the_largest_state_fits_what_brokers_keep() -> None:
     """512 partitions at the highest offsets fit 4,096 characters, with an incarnation of 36; beyond it is refused."""
-    state = TailState("x" * 36, MAX_OFFSET, MAX_OFFSET, 2**53, [2 * MAX_OFFSET + 1] * MAX_PARTITIONS)
+    state = TailState("x" * 36, MAX_OFFSET, MAX_OFFSET, 2**53, 2**53, [2 * MAX_OFFSET + 1] * MAX_PARTITIONS)
     assert len(encode(state)) < MAX_METADATA_CHARS
     with pytest.raises(ValueError, match="limit 4096"):
         encode(state._replace(incarnation="x" * 300))

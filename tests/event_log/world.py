@@ -28,8 +28,10 @@ def make_reader(committed: Commit | None = None, end: int = 1 << 30, start: int 
     return PartitionReader(TARGET, "log-1", PARTITIONS, Assignment(TARGET, 1, committed, start, end))
 
 
-def logged(sender: str = "ann", kind: int = log.EVENT_KIND_MESSAGE, event: bytes = EVENT) -> log.LoggedEvent:
-    return log.LoggedEvent(kind=kind, sender_id=sender, event=event)  # type: ignore[arg-type]
+def logged(
+    sender: str = "ann", kind: int = log.EVENT_KIND_MESSAGE, event: bytes = EVENT, time_us: int = 0
+) -> log.LoggedEvent:
+    return log.LoggedEvent(kind=kind, sender_id=sender, event=event, event_time_us=time_us)  # type: ignore[arg-type]
 
 
 def origin(sender: str = "ann", command_id: str = "", digest: int = 0, **fields: object) -> bytes:
@@ -179,7 +181,10 @@ class World:
 
     def _an_origin(self) -> bytes:
         command_id = self.random.choice(["", "a", "b", "c", "d"])
-        return origin(self.random.choice(["ann", "bob"]), command_id, self.random.choice([1, 1, 1, 2]))
+        sender = self.random.choice(["ann", "bob"])
+        time_us = self._now_us + self.random.randrange(-90, 90) * TICK_US  # servers' clocks differ
+        event = logged(sender, time_us=time_us)
+        return origin(sender, command_id, self.random.choice([1, 1, 1, 2]), logged=event)
 
     def _append(self, value: bytes) -> None:
         back_us = TICK_US * self.random.randrange(80) if self.random.random() < 0.1 else 0

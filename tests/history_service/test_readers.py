@@ -58,7 +58,7 @@ class TestEventsAfter:
                     stored = further
         live = {
             reading.offset: positioned(
-                reading.logged, incarnation_bytes(INCARNATION), partition, reading.offset
+                reading.logged, incarnation_bytes(INCARNATION), partition, reading.offset, reading.time_us
             )
             for reading in made.readings(partition)
             if reading.event is not None

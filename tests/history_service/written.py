@@ -116,18 +116,14 @@ class WrittenLog:
         """Rows of the records from `start` to before `end`, as a consumer that has just begun makes them."""
         rows = rows or self.rows()
         batch = Batch(self.incarnation)
-        time_us = 0
-        for reading in self.readings(partition)[:end]:
-            if reading.verdict is Verdict.EFFECTIVE:
-                time_us = max(time_us, reading.logged.event_time_us)
-            if reading.offset < start:
-                continue
+        readings = self.readings(partition)[:end]
+        for reading in readings[start:]:
             if reading.verdict is Verdict.EFFECTIVE:
                 rows.add(batch, partition, reading)
             elif reading.verdict is Verdict.UNREADABLE:
-                add_gap(batch, partition, reading.offset, time_us)
+                add_gap(batch, partition, reading.offset, reading.time_us)
         if end > start:
-            batch.positions[partition] = Persisted(end - 1, time_us)
+            batch.positions[partition] = Persisted(end - 1, readings[-1].time_us)
         return batch
 
     async def store_all(self, store: HistoryStore) -> None:

@@ -96,8 +96,8 @@ def test_a_positioned_event_knows_its_place(kind: int, participants: int, has_re
         event_time_us=99,
         event=event.SerializeToString(),
     )
-    placed = positioned(record, b"12345678", 7, 42)
-    assert (placed.offset, placed.event_time_us, placed.sender_id) == (42, 99, "ann")
+    placed = positioned(record, b"12345678", 7, 42, 100)
+    assert (placed.offset, placed.time_us, placed.sender_id) == (42, 100, "ann")
     assert placed.direct_ref == (ref.SerializeToString() if has_ref else b"")
-    event.cursor = Cursor(b"12345678", 7, 42, 99).encode()
+    event.cursor = Cursor(b"12345678", 7, 42, 100).encode()
     assert list(messaging.ConnectResponse.FromString(placed.piece).updates) == [messaging.Update(event=event)]

@@ -26,7 +26,7 @@ def routed_event(event: PositionedEvent) -> link.RoutedEvent:
     return link.RoutedEvent(
         offset=event.offset,
         piece=event.piece,
-        event_time_us=event.event_time_us,
+        event_time_us=event.time_us,
         direct_ref=event.direct_ref,
         sender_id=event.sender_id if event.direct_ref else "",
     )
@@ -78,10 +78,10 @@ class MemoryStore:
                 continue
             if events and size + len(event.piece) > max_bytes:
                 through = offset - 1
-                return EventsPage(events, through, events[-1].event_time_us, persisted)
+                return EventsPage(events, through, events[-1].time_us, persisted)
             events.append(event)
             size += len(event.piece)
-        time_us = events[-1].event_time_us if events else 0
+        time_us = events[-1].time_us if events else 0
         return EventsPage(events, persisted, time_us, persisted)
 
     async def _answer(self) -> None:
@@ -103,7 +103,8 @@ def read_event(memory_log: MemoryLog, partition: int, offset: int, user_id: str)
     logged, recipients = read_record(memory_log, partition, offset)
     if user_id not in recipients:
         return None
-    return positioned(logged, incarnation_bytes(memory_log.incarnation), partition, offset)
+    newest_us = max(read_record(memory_log, partition, at)[0].event_time_us for at in range(offset + 1))
+    return positioned(logged, incarnation_bytes(memory_log.incarnation), partition, offset, newest_us)
 
 
 class Owner:
@@ -124,6 +125,7 @@ class Owner:
         self.generation = generation
         self.window_start = 0
         self.positions = positions or [0] * memory_log.partition_count
+        self.newest_us = [0] * len(self.positions)
         self.users: list[dict[str, int]] = [{} for _ in self.positions]
         self.attaches: list[link.Attach] = []
         self.detaches = 0
@@ -191,7 +193,7 @@ class Owner:
                 break
             size += len(event.piece)
             reply.events.append(routed_event(event))
-            reply.through_time_us = max(reply.through_time_us, event.event_time_us)
+            reply.through_time_us = max(reply.through_time_us, event.time_us)
         if reply.outcome == link.ATTACH_OUTCOME_ATTACHED:
             self.users[partition][attach.user_id] = attach.user_number
         self._send(link.OwnerMessage(attach_reply=reply))
@@ -207,13 +209,13 @@ class Owner:
     def _read_partition(self, partition: int) -> None:
         records = self.log.records[partition]
         start = self.positions[partition]
-        newest_us = 0
+        newest_us = self.newest_us[partition]
         while self.positions[partition] < len(records):
             offset = self.positions[partition]
             self.positions[partition] += 1
             logged, recipients = read_record(self.log, partition, offset)
-            event = positioned(logged, incarnation_bytes(self.log.incarnation), partition, offset)
-            newest_us = max(newest_us, logged.event_time_us)
+            newest_us = self.newest_us[partition] = max(self.newest_us[partition], logged.event_time_us)
+            event = positioned(logged, incarnation_bytes(self.log.incarnation), partition, offset, newest_us)
             users = self.users[partition]
             numbers = [users[name] for name in recipients if name in users]
             if numbers:

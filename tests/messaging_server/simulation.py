@@ -79,7 +79,7 @@ class SimLog:
         origin = log.Record.FromString(value).origin
         if user_id not in origin.participant_ids:
             return None
-        return positioned(origin.logged, INCARNATION, 0, offset)
+        return positioned(origin.logged, INCARNATION, 0, offset, origin.logged.event_time_us)
 
 
 class AllKnown:

@@ -79,7 +79,7 @@ class Bench:
         routed = link.RoutedEvent(
             offset=found.offset,
             piece=found.piece,
-            event_time_us=found.event_time_us,
+            event_time_us=found.time_us,
             direct_ref=found.direct_ref,
             sender_id=found.sender_id,
         )

@@ -10,12 +10,14 @@ from random import Random
 
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
+from cell.messaging.v1 import messaging_pb2 as messaging
 from delivery_service.forwarding import Parcel
 from delivery_service.outbox import Outbox
 from delivery_service.partition import OwnedPartition
 from delivery_service.settings import DeliverySettings
 from event_log.port import Assignment, Commit, Fate, LogRecord, NewRecord
 from event_log.reader import PartitionReader, Verdict
+from messaging_core.cursor import decode_cursor
 from tests.support.link_server import LinkServer, ServerLink, Session, State
 from tests.support.log_records import origin, origin_record
 
@@ -32,6 +34,12 @@ class Violation(AssertionError):
 def partition_of(user: str) -> int:
     """Where users are in this model."""
     return 0 if user in USERS else 1 + OTHERS.index(user)
+
+
+def time_in(piece: bytes) -> int:
+    """The time that a piece's cursor carries."""
+    [update] = messaging.ConnectResponse.FromString(piece).updates
+    return decode_cursor(update.event.cursor or update.gap.until).time_us
 
 
 Make = Callable[[Assignment, DeliverySettings], OwnedPartition]
@@ -81,6 +89,8 @@ class Simulation:
         self.effective: dict[int, tuple[str, ...] | None] = {}
         self.oracle = PartitionReader(0, "log", PARTITIONS, Assignment(0, 1, None, 0, 0))
         self.time_us = 0
+        self.times: list[int] = []
+        """For each offset the newest event time through it."""
         self.sent: dict[int, list[int]] = {1: [], 2: []}
         self.persisted = 0
         self.committed: Commit | None = None
@@ -103,7 +113,9 @@ class Simulation:
             if session.start < offset <= through and (users is None or session.user in users)
         ]
 
-    def on_event(self, session: Session, offset: int, _piece: bytes) -> None:
+    def on_event(self, session: Session, offset: int, piece: bytes) -> None:
+        if piece and (carried := time_in(piece)) != self.times[offset]:
+            raise Violation(f"I12: the cursor of {offset} says {carried}, newest is {self.times[offset]}")
         if session.received != self.due(session, offset):
             raise Violation(f"I6: {session.user} has {session.received}, was due {self.due(session, offset)}")
 
@@ -121,6 +133,7 @@ class Simulation:
         record = LogRecord(offset, self.time_us, self.value(offset))
         self.records.append(record)
         reading = self.oracle.read(record)
+        self.times.append(reading.time_us)
         if reading.verdict is Verdict.UNREADABLE:
             self.effective[offset] = None
         elif reading.verdict is Verdict.EFFECTIVE:
@@ -139,7 +152,10 @@ class Simulation:
                 command_id = f"id{random.randrange(4)}" if random.random() < 0.3 else f"id-{offset}"
                 digest = random.choice([1, 1, 2])
                 text = f"text {offset}" * random.choice([1, 20])
-                return origin_record(sender, users, text, command_id=command_id, digest=digest)
+                time_us = random.randint(1, 1_000)  # servers' clocks differ
+                return origin_record(
+                    sender, users, text, time_us=time_us, command_id=command_id, digest=digest
+                )
 
     def copy(self, source: int, offset: int) -> bytes:
         """The next copy of a source, or an earlier one again, or one that leaves a hole."""
