@@ -349,7 +349,10 @@ class PlainClient:
         except grpc.aio.AioRpcError as error:
             return error.code(), error.details() or ""
         except (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.UsageError):
-            if not self._call.done():  # it is this task that was cancelled
+            task = asyncio.current_task()
+            if (
+                task is None or task.cancelling() or not self._call.done()
+            ):  # it is not the call that was cancelled
                 raise
         finally:
             if writer is not None:

@@ -89,8 +89,10 @@ class Load:
         while not self._stop.is_set():
             client = client_of(user, "connect", cursor, ledger)
             client.start()
-            await self._until_more(client, self._chance.randrange(200))
-            await client.close()
+            try:
+                await self._until_more(client, self._chance.randrange(200))
+            finally:
+                await client.close()
             cursor = client.cursor or ""
         return cursor
 
@@ -166,8 +168,7 @@ async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
             ]
             phone, laptop, browser, bob, eve = clients
             traveller = Ledger("bob")
-            work = [
-                asyncio.ensure_future(task)
+            async with asyncio.TaskGroup() as work:  # what fails in one stops all
                 for task in (
                     load.write(phone, ["bob"]),
                     load.write(browser, ["bob", "eve"]),
@@ -176,15 +177,12 @@ async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
                     load.write(laptop, ["bob", *WIDE]),
                     load.react_and_mark(bob),
                     load.react_and_mark(laptop),
-                )
-            ]
-            travels = asyncio.ensure_future(load.come_and_go(client_of, "bob", traveller))
-            for _ in range(KILLS):
-                await kill_at_random(cell, chance, load)
-                for task in [*work, travels]:
-                    assert not task.done() or task.result()  # raises what stopped it
-            load.stop()
-            await asyncio.gather(*work)
+                ):
+                    work.create_task(task)
+                travels = work.create_task(load.come_and_go(client_of, "bob", traveller))
+                for _ in range(KILLS):
+                    await kill_at_random(cell, chance, load)
+                load.stop()
             last = await stack.enter_async_context(client_of("bob", "connect", await travels, traveller))
             await _check([*clients, last], load)
         assert "Traceback" not in cell.output
