@@ -12,6 +12,7 @@ from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_cell import chat_input as typed
 from messaging_cell.chat_bookmark import Bookmark
+from messaging_cell.chat_marks import OwnMarks, ShownMarks, place
 from messaging_cell.commands.common import show_time
 from messaging_cell.terminal_client import (
     ClientError,
@@ -31,8 +32,6 @@ _MISSED_SHOWN = 50
 _REMEMBERED = 1_000
 """Messages shown lately, so that a reaction can say to what, and none is shown twice."""
 _PAGE = 10
-_MARK_PAUSE_S = 0.3
-"""Marks are told at most this often; the last one counts."""
 _ECHO_TIMEOUT_S = 10.0
 
 MessageName = tuple[str, str, str]
@@ -55,7 +54,7 @@ class _Missed:
 
 
 class ChatSession:
-    """One user's chat. `follow` and `mark` run beside `do`, which takes one line at a time."""
+    """One user's chat. `follow` and `marks.tell` run beside `do`, which takes one line at a time."""
 
     def __init__(
         self, client: TerminalClient, user: str, bookmark: Bookmark, show: Callable[[Text | str], None]
@@ -70,9 +69,9 @@ class ChatSession:
         self._shown: OrderedDict[MessageName, messaging.Message] = OrderedDict()
         self._last: dict[str, messaging.MessageRef] = {}
         self._reacted: dict[str, tuple[messaging.MessageRef, str]] = {}
-        self._told_marks: dict[tuple[str, str], tuple[str, int]] = {}
-        self._to_mark: dict[str, tuple[messaging.MessageRef, bool]] = {}
-        self._marking = asyncio.Event()
+        self._marks_shown = ShownMarks()
+        self.marks = OwnMarks(client, show)
+        """What this user has received and read; to be told beside `follow`."""
         self._unseen: set[str] = set()
         self._echoed = asyncio.Event()
         self.live = asyncio.Event()
@@ -160,9 +159,9 @@ class ChatSession:
             case "reaction_changed":
                 await self._take_reaction(event.reaction_changed)
             case "received_mark":
-                self._take_mark(event.received_mark.user_id, event.received_mark.through, "✓ received by")
+                self._show_mark(event.received_mark.user_id, event.received_mark.through, read=False)
             case "read_mark":
-                self._take_mark(event.read_mark.user_id, event.read_mark.through, "✓✓ read by")
+                self._show_mark(event.read_mark.user_id, event.read_mark.through, read=True)
 
     async def _take_message(self, message: messaging.Message) -> None:
         if _name(message.ref) in self._shown:
@@ -185,16 +184,16 @@ class ChatSession:
         text = f"{f'[{where}] ' if where else ''}{who} {verb} {printable(change.key)} to {what}"
         self._show(Text.assemble((show_time(moment(change.changed_at)), "dim"), " ", (text, "italic")))
 
-    def _take_mark(self, user: str, through: messaging.MessageRef, what: str) -> None:
-        """Show a mark if it covers the last message of the open conversation, one's own, and says something new."""
+    def _show_mark(self, user: str, through: messaging.MessageRef, *, read: bool) -> None:
+        """Only in the open conversation, and only where one's own message is the last."""
         last = self._last.get(through.conversation_id)
         if user == self._user or last is None or last.sender_id != self._user or not self._is_open(through):
             return
-        rank = (last.message_id, len(what.split()[0]))
-        told = self._told_marks.get((through.conversation_id, user), ("", 0))
-        if _place(through) >= _place(last) and (told[0] != rank[0] or told[1] < rank[1]):
-            self._told_marks[through.conversation_id, user] = rank
-            self._show(Text(f"      {what} {user}", "dim"))
+        if news := self._marks_shown.news(user, through, last, read=read):
+            self._show(news)
+
+    def _mark(self, ref: messaging.MessageRef, *, read: bool) -> None:
+        self.marks.mark(ref, self._participants.get(ref.conversation_id, ()), read=read)
 
     # --- what is typed ---
 
@@ -276,9 +275,9 @@ class ChatSession:
             return
         for marks in (await self._client.conversation(last.conversation_id)).peer_marks:
             if marks.HasField("read_through"):
-                self._take_mark(marks.user_id, marks.read_through, "✓✓ read by")
+                self._show_mark(marks.user_id, marks.read_through, read=True)
             if marks.HasField("received_through"):
-                self._take_mark(marks.user_id, marks.received_through, "✓ received by")
+                self._show_mark(marks.user_id, marks.received_through, read=False)
 
     async def _react(self, asked: typed.React) -> None:
         await self.settled()
@@ -358,43 +357,6 @@ class ChatSession:
                 for mine in (reaction for reaction in item.reactions if reaction.mine):
                     self._reacted[item.message.ref.conversation_id] = (item.message.ref, mine.key)
 
-    # --- marks ---
-
-    def _mark(self, ref: messaging.MessageRef, *, read: bool) -> None:
-        _, was_read = self._to_mark.get(ref.conversation_id, (ref, False))
-        self._to_mark[ref.conversation_id] = (ref, read or was_read)
-        self._marking.set()
-
-    async def mark(self) -> None:
-        """Tell the others what was received and read, until cancelled."""
-        while True:
-            await self._marking.wait()
-            await asyncio.sleep(_MARK_PAUSE_S)
-            await self.mark_now()
-
-    async def mark_now(self) -> None:
-        """Tell it at once."""
-        self._marking.clear()
-        due, self._to_mark = self._to_mark, {}
-        for ref, read in due.values():
-            everyone = self._participants.get(ref.conversation_id, ())
-            participants = messaging.Recipients(user_ids=everyone) if everyone else None
-            if read:
-                command = messaging.Command(
-                    mark_read=messaging.MarkRead(through=ref, participants=participants)
-                )
-            elif len(everyone) == 2:
-                mark = messaging.MarkReceived(through=ref, participants=participants)
-                command = messaging.Command(mark_received=mark)
-            else:
-                continue
-            try:
-                await self._client.execute(command)
-            except ClientError as error:
-                self._show(
-                    Text(f"Could not tell that it was {'read' if read else 'received'}: {error}", "dim")
-                )
-
     # --- helpers ---
 
     def _is_open(self, ref: messaging.MessageRef) -> bool:
@@ -428,16 +390,12 @@ class ChatSession:
         if len(self._shown) > _REMEMBERED:
             self._shown.popitem(last=False)
         last = self._last.get(message.ref.conversation_id)
-        if last is None or _place(message.ref) > _place(last):
+        if last is None or place(message.ref) > place(last):
             self._last[message.ref.conversation_id] = message.ref
 
 
 def _name(ref: messaging.MessageRef) -> MessageName:
     return (ref.conversation_id, ref.sender_id, ref.message_id)
-
-
-def _place(ref: messaging.MessageRef) -> tuple[int, int, str, str]:
-    return (ref.sent_at.seconds, ref.sent_at.nanos, ref.sender_id, ref.message_id)
 
 
 def _is_from_others(event: messaging.Event, user: str) -> bool:

@@ -68,7 +68,7 @@ async def _chat(client: "TerminalClient", settings: "ClientSettings", user: str,
 async def _run(session: "ChatSession", lines: AsyncIterator[str], opening: str) -> None:
     """Take lines until there are no more, while what happens is shown."""
     typing = asyncio.create_task(_take_lines(session, lines, opening))
-    beside = [asyncio.create_task(session.follow()), asyncio.create_task(session.mark())]
+    beside = [asyncio.create_task(session.follow()), asyncio.create_task(session.marks.tell())]
     try:
         await asyncio.wait((typing, *beside), return_when=asyncio.FIRST_COMPLETED)
         for task in (typing, *beside):
@@ -91,7 +91,7 @@ async def _take_lines(session: "ChatSession", lines: AsyncIterator[str], opening
         while (line := await todo.get()) is not None:
             await session.do(read_line(line))
         await session.settled()
-        await session.mark_now()
+        await session.marks.tell_now()
 
     working = asyncio.create_task(work())
     try:
