@@ -21,7 +21,7 @@ from cell.messaging.v1 import messaging_pb2_grpc
 from messaging_client import status, wire
 from messaging_client.backoff import Backoff
 from messaging_client.channels import Channels
-from messaging_client.errors import CallFailed, ClientFailed, Reason
+from messaging_client.errors import CallFailed, ClientFailed, NotDone, Reason
 from messaging_client.events import Event
 from messaging_client.keeper import Keeper
 from messaging_client.kept import Store
@@ -123,15 +123,21 @@ class Connection:
         self._waiting.setdefault(outgoing.id, []).append(future)
         self._changed()
         try:
+            await self._outcome(outgoing.id, future, timeout_s)
+        except NotDone:
+            await self._keeper.keep()  # or the next process would do it
+            raise
+
+    async def _outcome(self, id_: str, future: asyncio.Future[None], timeout_s: float | None) -> None:
+        try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.shield(future)
         except TimeoutError:
-            error = self._withdraw(outgoing.id, future)
+            error = self._withdraw(id_, future)
             if error is not None:
                 raise error from None
-            future.result()
         except asyncio.CancelledError:
-            self._withdraw(outgoing.id, future)
+            self._withdraw(id_, future)
             raise
 
     async def post(self, outgoing: Outgoing, *, taking: bool) -> None:

@@ -45,7 +45,7 @@ class NotDone(MessagingError):
         retry_after_s: float | None = None,
         message_id: str = "",
     ) -> None:
-        super().__init__(detail)
+        super().__init__(reason, detail)  # so that it can be copied and pickled
         self.reason = reason
         self.detail = detail
         """For people, in English."""
@@ -86,7 +86,7 @@ class CallFailed(MessagingError):
         limit: int = 0,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
         self.field = field

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import send_message
-from messaging_client.errors import MessagingError
+from messaging_client.errors import MessagingError, NotDone
 from messaging_client.events import Event, NewMessage, NotSent
 from messaging_client.kept import Drop, Kept, Moved, OfUser, Put, Refused, Tried
 from messaging_client.protocol import Protocol
@@ -103,7 +103,9 @@ class Rig:
     def withdraw(self, message_id: str) -> None:
         """The caller's time runs out."""
         if message_id in self.awaited and message_id not in self.outcomes:
-            self.outcomes[message_id] = self.protocol.withdraw(message_id)
+            error = self.protocol.withdraw(message_id)
+            self.commit()
+            self.outcomes[message_id] = error
 
     def take(self) -> Event | None:
         """The application comes back for the next event."""
@@ -140,6 +142,8 @@ class Rig:
         settled, self.protocol.outbox.settled = self.protocol.outbox.settled, []
         for outgoing, error in settled:
             assert outgoing.id not in self.outcomes, "settled twice"
+            if isinstance(error, NotDone):
+                self.commit()  # before the application is told
             self.outcomes[outgoing.id] = error
         if self.protocol.wants_end(self.now_s):
             self.break_stream("CANCELLED")
