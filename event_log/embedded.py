@@ -32,6 +32,7 @@ from event_log.port import (
     DeadLetter,
     EventLog,
     GroupConsumer,
+    LogError,
     LogFull,
     LogRecord,
     LogUnavailable,
@@ -93,7 +94,8 @@ class EmbeddedLog(EventLog):
         """Open the log in a folder, or make it there.
 
         Raises ValueError for a number of partitions out of bounds, FolderInUse where another process has it, OtherLog where
-        it was made with another number, NotDurable where the disk cannot do what is needed, OSError, sqlite3.Error.
+        it was made with another number, LogError where its file is no log or cannot be used, NotDurable where the disk
+        cannot do what is needed, OSError.
         """
         if not 1 <= partition_count <= MAX_PARTITIONS:
             raise ValueError(f"partition_count is 1 to {MAX_PARTITIONS}, not {partition_count}")
@@ -101,6 +103,9 @@ class EmbeddedLog(EventLog):
         try:
             state = await asyncio.to_thread(_open_file, folder, partition_count)
             return cls(folder, lock, state, settings or EmbeddedLogSettings())
+        except sqlite3.Error as error:
+            lock.release()
+            raise LogError(f"{folder / FILE_NAME} cannot be used as a log: {error}") from error
         except BaseException:
             lock.release()
             raise

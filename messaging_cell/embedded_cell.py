@@ -5,7 +5,6 @@ Importing this module imports grpc: call messaging_cell.runtime.prepare() before
 
 import asyncio
 import ipaddress
-import sqlite3
 from contextlib import AsyncExitStack, suppress
 
 import structlog
@@ -84,9 +83,6 @@ class EmbeddedCell:
         except (PortTaken, FolderInUse, NotDurable, StoreError, LogError, OSError) as error:
             await self._parts.aclose()
             raise CannotStart(str(error)) from error
-        except sqlite3.Error as error:
-            await self._parts.aclose()
-            raise CannotStart(f"The data in {self.settings.data_folder} cannot be used: {error}.") from error
         except BaseException:
             await self._parts.aclose()
             raise

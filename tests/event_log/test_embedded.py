@@ -14,7 +14,17 @@ import pytest
 from event_log import embedded_file
 from event_log.embedded import FILE_NAME, RESERVE_NAME, EmbeddedLog
 from event_log.embedded_file import OtherLog
-from event_log.port import Commit, DeadLetter, Fate, LogFull, LogUnavailable, NewRecord, Settled, Truncated
+from event_log.port import (
+    Commit,
+    DeadLetter,
+    Fate,
+    LogError,
+    LogFull,
+    LogUnavailable,
+    NewRecord,
+    Settled,
+    Truncated,
+)
 from event_log.reader import PartitionReader, Verdict
 from messaging_core.sqlite import FolderInUse, Reserve
 from tests.event_log.driving import PATIENCE_S, Member, append, poll_until
@@ -57,6 +67,15 @@ async def test_another_format_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(OtherLog, match="format 9, this version reads 1"):
         await open_embedded(tmp_path)
+
+
+async def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    """Something else under the log's name is refused by its path, left as it is, and the folder is free again."""
+    (tmp_path / FILE_NAME).write_bytes(b"not a database" * 100)
+    for _ in range(2):
+        with pytest.raises(LogError, match=rf"{FILE_NAME} cannot be used as a log: file is not a database"):
+            await open_embedded(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes() == b"not a database" * 100
 
 
 async def test_a_new_log_has_a_new_incarnation(tmp_path: Path) -> None:
