@@ -20,7 +20,8 @@ class _Call:
     def __init__(self, desk: CommandDesk, user_id: str) -> None:
         self._desk = desk
         self._pipeline = Pipeline(desk, user_id, self)
-        self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settled: asyncio.Future[None] | None = None
+        """Set while `wait` waits: some commands have their outcome before all of them were taken."""
         self.outcomes: dict[int, messaging.Outcome] = {}
         """By position of the command in the call."""
         self._positions: dict[int, int] = {}
@@ -49,6 +50,7 @@ class _Call:
         """Wait until every command has its outcome."""
         self._desk.submit()
         if self._pipeline.count:
+            self._settled = asyncio.get_running_loop().create_future()
             try:
                 await self._settled
             finally:
@@ -72,7 +74,7 @@ class _Call:
         self.outcomes[position] = messaging.Outcome(rejected=pieces.rejected(command_id, name, refused))
 
     def _settle(self) -> None:
-        if not self._pipeline.count and not self._settled.done():
+        if self._settled is not None and not self._pipeline.count and not self._settled.done():
             self._settled.set_result(None)
 
 

@@ -152,7 +152,7 @@ class Router:
                 continue
             for session in user.sessions:
                 if session.state is LIVE and session.push(offset, piece, time_us) and direct_ref:
-                    session.was_sent(event.sender_id, offset, time_us, direct_ref)
+                    session.was_sent(event.sender_id, offset, direct_ref)
 
     def _through(self, source: Link, through: link.Through) -> None:
         if not self.is_current(source, through.partition):

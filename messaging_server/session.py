@@ -120,12 +120,14 @@ class Session(Subscription):
         else:
             self._end_if_done()
 
-    def was_sent(self, sender_id: str, offset: int, time_us: int, direct_ref: bytes) -> None:
+    def was_sent(self, sender_id: str, offset: int, direct_ref: bytes) -> None:
         """A message was put into the stream; one of a direct conversation may be acknowledged."""
         if direct_ref and sender_id != self.user.user_id:
             if self._receipts is None:
                 self._receipts = Receipts(self._shared.desk, self.user.user_id, self)
-            self._receipts.delivered(sender_id, Delivered(offset, time_us, direct_ref))
+            sent_at = messaging.MessageRef.FromString(direct_ref).sent_at
+            sent_at_us = sent_at.seconds * 1_000_000 + sent_at.nanos // 1_000
+            self._receipts.delivered(sender_id, Delivered(offset, sent_at_us, direct_ref))
 
     @property
     def session_id(self) -> str:

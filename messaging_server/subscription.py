@@ -173,7 +173,7 @@ class Subscription:
             self.check_resumed()
         return True
 
-    def was_sent(self, sender_id: str, offset: int, time_us: int, direct_ref: bytes) -> None:
+    def was_sent(self, sender_id: str, offset: int, direct_ref: bytes) -> None:
         """A message was put into the stream."""
         raise NotImplementedError
 
@@ -203,7 +203,7 @@ class Subscription:
         for event in page.events:
             if event.offset > self.position:
                 self._queue(event.offset, event.piece, event.time_us)
-                self.was_sent(event.sender_id, event.offset, event.time_us, event.direct_ref)
+                self.was_sent(event.sender_id, event.offset, event.direct_ref)
         self._pass(page.through_offset, page.through_time_us)
         if self.position == before:  # the window has moved on and history has not come there yet
             self._wait_to_attach(now_s)
@@ -310,7 +310,7 @@ class Subscription:
         for event in reply.events:
             if event.offset > self.position:
                 self._queue(event.offset, event.piece, event.event_time_us)
-                self.was_sent(event.sender_id, event.offset, event.event_time_us, event.direct_ref)
+                self.was_sent(event.sender_id, event.offset, event.direct_ref)
         self._pass(reply.through_offset, reply.through_time_us)
 
     def _go_live(self) -> None:

@@ -1,5 +1,6 @@
 """One coarse timer for all streams of a server."""
 
+from math import inf
 from typing import Generic, TypeVar
 
 Entry = TypeVar("Entry")
@@ -20,7 +21,9 @@ class CoarseTimer(Generic[Entry]):
         self._next_tick = int(now_s / TICK_S)
 
     def add(self, at_s: float, entry: Entry) -> None:
-        """Have it come out no earlier than `at_s`, and a tick later at most."""
+        """Have it come out no earlier than `at_s`, and a tick later at most; never, if that is infinite."""
+        if at_s == inf:  # closed since it asked
+            return
         tick = max(int(at_s / TICK_S) + 1, self._next_tick)
         self._buckets.setdefault(tick, []).append(entry)
 

@@ -330,6 +330,22 @@ async def test_execute_gives_one_outcome_for_each_command_in_order() -> None:
             await client.stub.Execute(messaging.ExecuteRequest(), metadata=client.metadata)
 
 
+async def test_execute_waits_for_all_after_an_early_refusal() -> None:
+    """A command that is refused while others are yet to be taken does not end the wait for their outcomes."""
+    async with running_cell() as cell, cell.channel() as channel:
+        client = Client(channel, "alice")
+        await client.connect()
+        await client.message("bob", "first", "m1")
+        commands = [text_message("bob", "another", "m1"), text_message("bob", "two", "m2")]
+        for number, command in enumerate(commands):
+            command.command_id = number + 1
+        request = messaging.ExecuteRequest(commands=commands)
+        response = await client.stub.Execute(request, metadata=client.metadata)
+        conflict, accepted = response.outcomes
+        assert conflict.rejected.reason == messaging.REJECTED_REASON_MESSAGE_ID_CONFLICT
+        assert accepted.accepted.command_id == 2
+
+
 async def test_subscribe_gets_the_same_updates() -> None:
     """A subscribed client gets welcome, what it missed, resumed and live events."""
     async with running_cell() as cell, cell.channel() as channel:

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cell.delivery.v1 import session_link_pb2 as link
+from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as m
 from messaging_core.cursor import Cursor, decode_cursor
 from messaging_core.events import EventsPage, PositionedEvent, event_piece
 from messaging_core.identity import Identity
+from messaging_core.ids import conversation_id
 from messaging_server.session import Session
 from messaging_server.subscription import LIVE, State
 from tests.messaging_server.simulation import INCARNATION, SETTINGS, SimLink, World
@@ -354,3 +356,21 @@ def test_whatever_a_client_sends_is_answered_or_ends_the_stream(frames: list[byt
                 StatusCode.FAILED_PRECONDITION,
             )
             return
+
+
+def test_a_received_mark_names_the_latest_message_of_the_conversation() -> None:
+    """Messages may come in another order than that of their conversation: the mark is through the latest by sent_at."""
+    bench = Bench()
+    bench.hello()
+    bench.claim()
+    bench.reply()
+    name = conversation_id(["ann", "bob"])
+    for offset, (message_id, sent_at_us) in enumerate([("latest", 100), ("earlier", 50)]):
+        ref = m.MessageRef(conversation_id=name, sender_id="bob", message_id=message_id)
+        ref.sent_at.FromMicroseconds(sent_at_us)
+        bench.routed(event(offset, sender="bob", direct=ref.SerializeToString()))
+    cursor = Cursor(INCARNATION, 0, 1, 101).encode()
+    bench.frame(m.Command(command_id=2, acknowledge=m.Acknowledge(cursor=cursor)))
+    ((record, _),) = bench.world.log.appending
+    told = m.Event.FromString(log.Record.FromString(record.value).origin.logged.event)
+    assert told.received_mark.through.message_id == "latest"

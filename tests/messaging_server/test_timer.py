@@ -19,3 +19,11 @@ def test_everything_comes_out_once_and_in_time(times: list[float], pauses: list[
         out += due
         assert not any(at_s + 2 * TICK_S < now_s and at_s not in out for at_s in (start + t for t in times))
     assert sorted(out) == sorted(start + at_s for at_s in times)
+
+
+def test_what_is_never_due_is_not_kept() -> None:
+    """A session that was closed after it had asked to be woken is never due; it must not hold up the others."""
+    timer: CoarseTimer[str] = CoarseTimer(0.0)
+    timer.add(float("inf"), "closed")
+    timer.add(1.0, "open")
+    assert timer.take_due(1e6) == ["open"]
