@@ -105,8 +105,11 @@ class Lock:
 
 
 def lock_folder(folder: Path) -> Lock:
-    """Take the folder, which is made if need be, for this process alone. Raises FolderInUse, OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Take the folder for this process alone. Raises FolderInUse, OSError.
+
+    It is made if need be, for its owner's eyes only: what is kept there is what people write to each other.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

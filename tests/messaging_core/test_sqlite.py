@@ -80,6 +80,13 @@ def test_a_locked_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
     subprocess.run(command, env=environment, check=True)
 
 
+def test_a_folder_that_is_made_is_its_owners_alone(tmp_path: Path) -> None:
+    """Nobody else of the machine can look into it."""
+    folder = tmp_path / "kept"
+    with lock_folder(folder):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
 def test_the_reserve_takes_room_and_gives_it_up(tmp_path: Path) -> None:
     """It is allocated, not sparse; giving it up frees it, twice is once, and it can be made again."""
     reserve = Reserve(tmp_path / "reserve", 1 << 20)
