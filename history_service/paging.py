@@ -46,8 +46,11 @@ def messages_token(place: MessagesPlace, user_id: str, conversation_id: str) -> 
 def read_messages_token(token: str, user_id: str, conversation_id: str) -> MessagesPlace:
     """What `messages_token` wrote for the same user and conversation. Raises Refused."""
     payload = _opened(token, user_id, conversation_id)
-    newer, sent_at_us, after = _CUT.unpack(payload[: _CUT.size])
-    sender_id, message_id = payload[_CUT.size :].decode().split("\0")
+    try:
+        newer, sent_at_us, after = _CUT.unpack(payload[: _CUT.size])
+        sender_id, message_id = payload[_CUT.size :].decode().split("\0")
+    except (struct.error, ValueError):
+        _refuse()
     return MessagesPlace(Cut(MessageKey(sent_at_us, sender_id, message_id), after), newer)
 
 
@@ -60,8 +63,11 @@ def conversations_token(place: ConversationsPlace, user_id: str) -> str:
 def read_conversations_token(token: str, user_id: str) -> ConversationsPlace:
     """What `conversations_token` wrote for the same user. Raises Refused."""
     payload = _opened(token, user_id, "")
-    (last_at_us,) = _PLACE.unpack(payload[: _PLACE.size])
-    conversation_id, cursor = payload[_PLACE.size :].decode().split("\0")
+    try:
+        (last_at_us,) = _PLACE.unpack(payload[: _PLACE.size])
+        conversation_id, cursor = payload[_PLACE.size :].decode().split("\0")
+    except (struct.error, ValueError):
+        _refuse()
     return ConversationsPlace(last_at_us, conversation_id, cursor)
 
 
@@ -82,7 +88,7 @@ def _sealed(payload: bytes, user_id: str, conversation_id: str) -> str:
 
 
 def _opened(token: str, user_id: str, conversation_id: str) -> bytes:
-    """The payload, which is then one that was sealed here: its shape needs no further check."""
+    """The payload of a token that is sealed for this request; whoever knows how may have sealed anything."""
     if len(token) > MAX_TOKEN_CHARS or not token.isascii():
         _refuse()
     try:

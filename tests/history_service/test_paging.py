@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from history_service import paging
 from history_service.paging import (
     ConversationsPlace,
     MessagesPlace,
@@ -62,6 +63,15 @@ def test_a_changed_token_is_refused_or_the_same(place: MessagesPlace, at: int, b
     token[at % len(token)] ^= 1 << bit
     with suppress(Refused):
         assert read_messages_token(token.decode(), "ann", "c") == place
+
+
+@given(payload=st.binary(max_size=64))
+def test_a_seal_of_the_callers_own_is_no_way_in(payload: bytes) -> None:
+    """The seal is no secret: whatever stands under a right one is a place, or refused as any other token."""
+    with suppress(Refused):
+        read_messages_token(paging._sealed(payload, "ann", "c"), "ann", "c")
+    with suppress(Refused):
+        read_conversations_token(paging._sealed(payload, "ann", ""), "ann")
 
 
 def test_fitting() -> None:
