@@ -15,7 +15,7 @@ MAX_NAME_BYTES = 255
 SHA256_BYTES = 32
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
-_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(\s*;\s*[\x20-\x7e]+)?\Z")
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}([ \t]*;[\x20-\x7e]+)?\Z")
 """RFC 6838 section 4.2, with parameters as RFC 2045 puts them behind."""
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+\Z")
 """RFC 3986: a scheme and what it says; always ASCII, without spaces."""

@@ -83,6 +83,8 @@ TOO_LARGE, INVALID = m.REJECTED_REASON_TOO_LARGE, m.REJECTED_REASON_INVALID_FIEL
         (content(text="x" * 2_000), TOO_LARGE, "content", 2_000),
         (content(data=b"x"), INVALID, "content.content_type", 0),
         (content(text="x", content_type="plain"), INVALID, "content.content_type", 0),
+        (content(text="x", content_type="a/b\r\n;c=d"), INVALID, "content.content_type", 0),
+        (content(text="x", content_type="a/b\u00a0;c=d"), INVALID, "content.content_type", 0),
         (content(text="x", content_type="a/" + "b" * 126), TOO_LARGE, "content.content_type", 127),
         (content(text="x", attributes={str(n): "" for n in range(17)}), TOO_LARGE, "content.attributes", 16),
         (content(text="x", attributes={"": "v"}), INVALID, "content.attributes", 0),
