@@ -306,7 +306,7 @@ class OwnedPartition:
     def history_has(self, persisted: int) -> None:
         """History has stored everything below this offset."""
         self._window.history_has(persisted)
-        self._anchors.forget_below(self._window.floor)
+        self._anchors.forget_below(self._window.persisted)
 
     def commit(self) -> Commit | None:
         """What is to be committed, if it has changed: the first record not forwarded in full (I3)."""

@@ -116,7 +116,7 @@ class Window:
         """History has everything below this offset; never goes back."""
         self.persisted = max(self.persisted, persisted)
         for offsets in (self._ineffective, self._unreadable):
-            del offsets[: bisect_left(offsets, self.floor)]
+            del offsets[: bisect_left(offsets, self.persisted)]
 
     def _index(self, event: PositionedEvent, users: Sequence[str]) -> None:
         of_user = self._of_user

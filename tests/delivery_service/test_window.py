@@ -91,6 +91,16 @@ def test_a_stalled_history_never_costs_memory() -> None:
     assert window.told(17) is Told.EFFECTIVE
 
 
+def test_what_history_has_costs_nothing_although_the_window_has_room() -> None:
+    """A client that repeats one command for ever makes records that stand for nothing: they do not add up."""
+    window = Window(0, 50_000)
+    for offset in range(5_000):
+        window.skip(offset)
+    window.history_has(4_990)
+    assert list(window._ineffective) == list(range(4_990, 5_000))
+    assert window.since("ann", -1) == []
+
+
 def test_begins_behind_what_it_never_saw() -> None:
     """A new owner's window answers nothing from before its start (R8)."""
     window = Window(100, 50_000)
