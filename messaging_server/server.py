@@ -144,9 +144,10 @@ class MessagingServer:
         random.shuffle(leaving)
         steps = max(1, int(settings.drain_s / _DRAIN_STEP_S))
         at_a_time = -(-len(leaving) // steps)
+        spread_s = min(settings.drain_s, len(leaving) / settings.reconnects_per_s)
         while leaving:
             for session in leaving[-at_a_time:]:
-                session.leave(random.uniform(0, settings.drain_s), settings.drain_grace_s)
+                session.leave(random.uniform(0, spread_s), settings.drain_grace_s)
             del leaving[-at_a_time:]
             self._soon()
             await asyncio.sleep(_DRAIN_STEP_S)

@@ -53,6 +53,8 @@ class ServerSettings:
     """Users whose rate is remembered. Beyond: the one least recently seen starts anew."""
 
     drain_s: float = 20.0
-    """Time over which streams are told to leave when the server drains, and the spread of their reconnect_after."""
+    """Most time over which streams are told to leave when the server drains, and most spread of their reconnect_after."""
+    reconnects_per_s: int = 1_000
+    """What other servers can take in of a draining one's clients: fewer streams are spread over less time than drain_s."""
     drain_grace_s: float = 5.0
     """Time from a stream's GoAway to its end."""
