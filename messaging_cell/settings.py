@@ -195,16 +195,13 @@ class Settings:
         Setting("Size of one gRPC message from a client, in bytes.", whole(65_536, 16 << 20), _FIRST),
     ] = _LIMITS.max_frame_bytes
     max_commands_per_frame: Annotated[
-        int, Setting("Commands in one frame of a stream.", whole(1, 1_024), _FIRST)
+        int, Setting("Commands in one frame of a stream, or in one Execute call.", whole(1, 1_024), _FIRST)
     ] = _LIMITS.max_commands_per_frame
-    max_execute_commands: Annotated[
-        int, Setting("Commands in one Execute call.", whole(1, 1_024), _FIRST)
-    ] = _LIMITS.max_execute_commands
     max_in_flight: Annotated[
         int, Setting("Commands of a stream without an outcome yet.", whole(1, 65_536), _FIRST)
     ] = _LIMITS.max_in_flight
     max_sends_per_second: Annotated[
-        int, Setting("Sends of a stream a second, lasting.", whole(1, 1_000_000), _FIRST)
+        int, Setting("Commands of a user that append, a second, lasting.", whole(1, 1_000_000), _FIRST)
     ] = _LIMITS.max_sends_per_second
     max_mark_participants: Annotated[
         int,

@@ -17,8 +17,7 @@ class Limits:
     hello_timeout_s: float = 10.0
     ping_interval_s: float = 30.0
     max_frame_bytes: int = 1_048_576
-    """Bytes of one frame from a client; also gRPC's max_receive_message_length."""
-    max_execute_commands: int = 64
+    """Bytes of one frame from a client."""
 
 
 DEDUP_WINDOW_S = 60.0
