@@ -100,4 +100,5 @@ def limits_told(limits: Limits) -> messaging.Limits:
         max_mark_participants=limits.max_mark_participants,
         hello_timeout=duration(limits.hello_timeout_s),
         retry_window=duration(RETRY_WINDOW_S),
+        max_frame_bytes=limits.max_frame_bytes,
     )

@@ -418,7 +418,7 @@ class Welcome(_message.Message):
     def __init__(self, user_id: _Optional[str] = ..., session_id: _Optional[str] = ..., server_id: _Optional[str] = ..., cell_id: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., server_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., token_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ping_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_content_bytes", "max_recipients", "max_commands_per_frame", "max_in_flight", "max_sends_per_second", "max_mark_participants", "hello_timeout", "retry_window")
+    __slots__ = ("max_content_bytes", "max_recipients", "max_commands_per_frame", "max_in_flight", "max_sends_per_second", "max_mark_participants", "hello_timeout", "retry_window", "max_frame_bytes")
     MAX_CONTENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
     MAX_COMMANDS_PER_FRAME_FIELD_NUMBER: _ClassVar[int]
@@ -427,6 +427,7 @@ class Limits(_message.Message):
     MAX_MARK_PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     HELLO_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRY_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    MAX_FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_content_bytes: int
     max_recipients: int
     max_commands_per_frame: int
@@ -435,7 +436,8 @@ class Limits(_message.Message):
     max_mark_participants: int
     hello_timeout: _duration_pb2.Duration
     retry_window: _duration_pb2.Duration
-    def __init__(self, max_content_bytes: _Optional[int] = ..., max_recipients: _Optional[int] = ..., max_commands_per_frame: _Optional[int] = ..., max_in_flight: _Optional[int] = ..., max_sends_per_second: _Optional[int] = ..., max_mark_participants: _Optional[int] = ..., hello_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry_window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    max_frame_bytes: int
+    def __init__(self, max_content_bytes: _Optional[int] = ..., max_recipients: _Optional[int] = ..., max_commands_per_frame: _Optional[int] = ..., max_in_flight: _Optional[int] = ..., max_sends_per_second: _Optional[int] = ..., max_mark_participants: _Optional[int] = ..., hello_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry_window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_frame_bytes: _Optional[int] = ...) -> None: ...
 
 class Resumed(_message.Message):
     __slots__ = ("cursor", "outcome")

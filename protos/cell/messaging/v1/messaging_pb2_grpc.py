@@ -63,7 +63,8 @@ class MessagingServiceServicer(object):
 
     def Connect(self, request_iterator, context):
         """The stream of a client. The first command must be `hello`, within Limits.hello_timeout of the call's start.
-        Ends with: INVALID_ARGUMENT (a frame that does not parse, holds no command or too many), FAILED_PRECONDITION (hello
+        Ends with: OK (the client has closed its side, and each of its commands has its outcome), INVALID_ARGUMENT (a frame
+        that does not parse, is too large, holds no command or too many; a hello out of bounds), FAILED_PRECONDITION (hello
         missing or twice), DEADLINE_EXCEEDED (hello late), UNAUTHENTICATED (token missing, bad or run out), OUT_OF_RANGE
         (a cursor past the log's end), RESOURCE_EXHAUSTED (too many streams, or a client that takes nothing),
         UNAVAILABLE (the server is leaving: connect again, elsewhere).
