@@ -212,6 +212,10 @@ class HistoryConsumer:
             if self._closing.is_set():
                 return False
             delay_s = min(2 * delay_s, self._settings.retry_max_s)
+        for letter in work.letters:
+            _logger.error(
+                "a dead letter: record %d of partition %d, %s", letter.offset, letter.partition, letter.reason
+            )
         for partition, owned in work.owned.items():
             owned.stored = work.batch.positions[partition].offset + 1
         return True

@@ -168,9 +168,13 @@ async def test_partitions_move_between_consumers(log: EmbeddedLog, store: Flaky,
 
 
 async def test_unreadable_records(
-    log: EmbeddedLog, store: Flaky, made: WrittenLog, monkeypatch: pytest.MonkeyPatch
+    log: EmbeddedLog,
+    store: Flaky,
+    made: WrittenLog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They are kept as dead letters before their position is committed, shown as gaps, and stop nothing (R5)."""
+    """They are kept as dead letters before their position is committed, logged, shown as gaps, and stop nothing (R5)."""
     letters: list[int] = []
     keep = log.dead_letter
 
@@ -188,6 +192,7 @@ async def test_unreadable_records(
     async with consuming(log, store):
         await stored(log, store)
     assert letters == [1]
+    assert f"a dead letter: record 1 of partition {partition}" in caplog.text
     page = await StoredEvents(store, log.incarnation).events_after("ann", partition, -1, 10_000)
     assert [(event.offset, bool(event.sender_id)) for event in page.events] == [
         (0, True),
