@@ -1,6 +1,6 @@
 """What the delivery service's decisions and links cost, in CPU of this process.
 
-    .venv/bin/python -m tests.delivery_service.cost
+    .venv/bin/python -m check.parts.delivery_service
 
 Figures of one machine at one time compare only with those of the same run.
 """

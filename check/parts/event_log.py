@@ -1,4 +1,4 @@
-"""Measures the embedded log and the reader: python -m tests.event_log.measure [--records N] [--busy]. Not a test."""
+"""What the embedded log and the reader cost: `python -m check.parts.event_log [--records N] [--busy]`."""
 
 import argparse
 import asyncio

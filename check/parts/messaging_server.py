@@ -1,4 +1,4 @@
-"""What the messaging server costs, beside a raw gRPC echo: `python -m tests.messaging_server.measure [pure|grpc|idle]`.
+"""What the messaging server costs, beside a raw gRPC echo: `python -m check.parts.messaging_server [pure|grpc|idle]`.
 
 `pure` times the parts that never await. `grpc` gives the CPU of the server's process per command (a message of 256 bytes in,
 its Accepted out; the log is a list) and per event delivered, next to an echo of the same frames. `idle` gives the memory of
@@ -158,7 +158,7 @@ def push(owner: FlatOwner) -> None:
 
 class Server:
     def __init__(self, kind: str) -> None:
-        arguments = [sys.executable, "-m", "tests.messaging_server.measure", "serve", kind]
+        arguments = [sys.executable, "-m", "check.parts.messaging_server", "serve", kind]
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
         assert self.process.stdout
         self.port = int(self.process.stdout.readline())

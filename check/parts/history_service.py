@@ -1,4 +1,4 @@
-"""What storing and reading cost: `python -m tests.history_service.measure_store [--messages N] [--users N] [--batch N]`.
+"""What storing and reading cost: `python -m check.parts.history_service [--messages N] [--users N] [--batch N]`.
 
 Messages of 256 bytes between pairs of users chosen at random, both partitions stored, so all rows of each message. CPU is
 that of the whole process, SQLite's threads and checkpoints too.
