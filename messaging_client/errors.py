@@ -65,7 +65,8 @@ class NotDone(MessagingError):
 class OutcomeUnknown(MessagingError):
     """A command may have happened or not, and the time to find out ran out.
 
-    Sending it again with the same `message_id` within a minute is safe; otherwise look whether its event comes.
+    Either look whether its event comes; or send it again with the same `message_id` and content: the same client goes on
+    with it from where it was, so that it is there once all the same.
     """
 
     def __init__(self, detail: str, *, message_id: str = "") -> None:

@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown, Reason
@@ -23,6 +24,8 @@ MAX_FRAME_BYTES = 65_536
 _OVERHEAD_BYTES = 512
 """Counted for each command beside its encoding."""
 _RETRY_CAP_S = 5.0
+_GIVEN_UP = 256
+"""Commands that ended as unknown and are remembered. Beyond: the oldest is sent as a new one if it comes again."""
 
 
 class Outbox:
@@ -47,6 +50,8 @@ class Outbox:
         self._held: list[tuple[float, int, Outgoing]] = []
         self._held_count = 0
         self._looking: dict[str, Outgoing] = {}
+        self._given_up: dict[str, Outgoing] = {}
+        """Commands that ended as unknown, for callers who send them once more."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -77,11 +82,15 @@ class Outbox:
         elif len(self._all) >= self._max_commands or self._bytes + outgoing.size > self._max_bytes:
             raise self._full(outgoing.id)
         else:
+            self._go_on(outgoing)
+            tried_at_us = outgoing.tried_at_us if outgoing.uncertain else None
             command = outgoing.command.SerializeToString()
-            self._journal.append(Put(KeptCommand(outgoing.id, outgoing.lane, command)))
+            self._journal.append(Put(KeptCommand(outgoing.id, outgoing.lane, command, tried_at_us)))
             self._enter(outgoing)
         outgoing.is_posted |= posted
         outgoing.waiters += not posted
+        if outgoing.is_found:
+            self._settle(outgoing, None)
 
     def withdraw(self, id_: str) -> MessagingError | None:
         """One who waits does so no longer: what is to be told to it. None if it is settled already."""
@@ -96,6 +105,9 @@ class Outbox:
         self._remove(outgoing)
         self._journal.append(Drop(id_))
         if unknown:
+            self._given_up[id_] = outgoing
+            if len(self._given_up) > _GIVEN_UP:
+                del self._given_up[next(iter(self._given_up))]
             said = f"; the last refusal was {refusal}" if refusal else ""
             return OutcomeUnknown(f"no outcome in time{said}", message_id=id_)
         detail = "it could not be sent in time"
@@ -136,18 +148,19 @@ class Outbox:
 
     def uncertain(self) -> Iterator[Outgoing]:
         """Commands of which some try may have landed."""
-        return (each for each in self._all.values() if each.uncertain and not each.is_repeatable)
+        everything = chain(self._all.values(), self._given_up.values())
+        return (each for each in everything if each.uncertain and not each.is_repeatable)
 
     # What became of a try.
 
     def accepted(self, outgoing: Outgoing) -> None:
         """It is durable."""
-        self._settle(outgoing, None)
+        self._happened(outgoing.id, outgoing.command)
 
     def rejected(self, outgoing: Outgoing, refusal: NotDone, *, unknown: bool, now_s: float) -> None:
         """A try was refused, or its outcome is unknown."""
         if outgoing.state is not State.IN_FLIGHT:
-            return
+            return  # it was seen to have happened, or given up
         if not unknown:
             outgoing.uncertain = outgoing.was_uncertain
         outgoing.refusal = refusal
@@ -183,8 +196,7 @@ class Outbox:
     def found(self, ids: Collection[str]) -> None:
         """History has these."""
         for id_ in ids:
-            if id_ in self._all:
-                self._settle(self._all[id_], None)
+            self._happened(id_)
 
     def forget_windows(self) -> None:
         """The cell has another log: its memory of ids is gone, so nothing may be tried again blindly."""
@@ -205,6 +217,25 @@ class Outbox:
                 self._make_ready(outgoing)
 
     # Inside.
+
+    def _go_on(self, outgoing: Outgoing) -> None:
+        """A command that was given up before goes on from where it was: it is as uncertain as then."""
+        former = self._given_up.pop(outgoing.id, None)
+        if former is not None and former.command == outgoing.command:
+            outgoing.uncertain = outgoing.is_marked = True
+            outgoing.blind_until_s = former.blind_until_s
+            outgoing.stream = former.stream
+            outgoing.tried_at_us = former.tried_at_us
+            outgoing.is_found = former.is_found
+
+    def _happened(self, id_: str, command: messaging.Command | None = None) -> None:
+        """A command is known to be done, by whichever of its tries."""
+        outgoing = self._all.get(id_)
+        if outgoing is not None and command in (None, outgoing.command):
+            self._settle(outgoing, None)
+        given_up = self._given_up.get(id_)
+        if given_up is not None and command in (None, given_up.command):
+            given_up.is_found = True
 
     def _full(self, id_: str) -> NotDone:
         by_count = len(self._all) >= self._max_commands
@@ -286,7 +317,10 @@ class Outbox:
             self._make_ready(outgoing)
 
     def _seen_message(self, message: messaging.Message) -> None:
-        outgoing = self._all.get(message.ref.message_id)
+        id_ = message.ref.message_id
+        if id_ in self._given_up and message.content == self._given_up[id_].command.send_message.content:
+            self._given_up[id_].is_found = True
+        outgoing = self._all.get(id_)
         if outgoing is None or outgoing.kind != "send_message" or not outgoing.uncertain:
             return
         if message.content == outgoing.command.send_message.content:
@@ -299,12 +333,12 @@ class Outbox:
     def _seen_reaction(self, changed: messaging.ReactionChanged) -> None:
         """A reaction is state: one like it does as well, unless ours is under way."""
         wanted = "unreact" if changed.removed else "react"
-        for outgoing in self._all.values():
-            if outgoing.kind != wanted or not outgoing.uncertain or outgoing.state is State.IN_FLIGHT:
+        for outgoing in self.uncertain():
+            if outgoing.kind != wanted or outgoing.state is State.IN_FLIGHT:
                 continue
             asked = getattr(outgoing.command, wanted)
             if asked.message == changed.message and asked.key == changed.key:
-                self._settle(outgoing, None)
+                self._happened(outgoing.id)
                 return
 
     def _settle(self, outgoing: Outgoing, error: MessagingError | None) -> None:

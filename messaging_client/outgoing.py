@@ -48,6 +48,7 @@ class Outgoing:
         "command",
         "id",
         "is_final",
+        "is_found",
         "is_marked",
         "is_posted",
         "lane",
@@ -80,6 +81,8 @@ class Outgoing:
         """The latest."""
         self.is_final = False
         """Whether trying it again would not help: after a look the refusal is its outcome."""
+        self.is_found = False
+        """Whether it turned out to be done after nobody waited any more."""
         self.refusals = 0
         self.is_marked = False
         """Whether the store knows that it was tried."""

@@ -60,13 +60,11 @@ async def until_output(folder: Path, *expected: str) -> str:
 
 async def until_answered(client: Client, question: str, answer: str) -> NewMessage:
     """The answer to a message, which is sent until somebody is there: a bot answers only what comes after its start."""
-    events = client.events()
     waiting = asyncio.create_task(next_answer(client, answer))
     async with asyncio.timeout(LONG_S):
         while not waiting.done():
             await client.send(question, to="bot")
             await asyncio.wait([waiting], timeout=1.0)
-    del events
     return waiting.result()
 
 

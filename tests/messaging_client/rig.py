@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import send_message
-from messaging_client.errors import MessagingError, NotDone
+from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown
 from messaging_client.events import Event, NewMessage, NotSent
 from messaging_client.kept import Drop, Kept, Moved, OfUser, Put, Refused, Tried
+from messaging_client.outgoing import Outgoing
 from messaging_client.protocol import Protocol
 from messaging_client.settings import ClientSettings
 from messaging_client.steps import Connect, End, Load
@@ -66,6 +67,7 @@ class Rig:
         """Posted, and the store has it."""
         self.unsent: set[str] = set()
         self.sent = self.answers = 0
+        self.texts: dict[str, str] = {}
         self.start()
 
     def start(self) -> None:
@@ -90,15 +92,27 @@ class Rig:
     def post(self, *, wait: bool = False, text: str = "") -> str:
         self.sent += 1
         message_id = f"ann-{self.sent}"
-        outgoing = send_message(
-            text or f"text {self.sent}", f"peer{self.sent % 3}", "", None, NotifyLevel.NORMAL, message_id
-        )
+        self.texts[message_id] = text or f"text {self.sent}"
+        outgoing = self._outgoing(message_id, self.sent)
         self.protocol.submit(outgoing, posted=not wait)
         if wait:
             self.awaited.add(message_id)
         else:
             self.posted.append(message_id)
         return message_id
+
+    def _outgoing(self, message_id: str, number: int) -> Outgoing:
+        text, peer = self.texts[message_id], f"peer{number % 3}"
+        return send_message(text, peer, "", None, NotifyLevel.NORMAL, message_id)
+
+    def send_again(self, message_id: str) -> None:
+        """The caller was told that the outcome is unknown, and sends the same once more."""
+        if message_id in self.awaited and isinstance(self.outcomes.get(message_id), OutcomeUnknown):
+            del self.outcomes[message_id]
+            self.protocol.submit(
+                self._outgoing(message_id, int(message_id.removeprefix("ann-"))), posted=False
+            )
+            self.after()
 
     def withdraw(self, message_id: str) -> None:
         """The caller's time runs out."""

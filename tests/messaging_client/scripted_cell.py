@@ -142,13 +142,19 @@ async def _wait(talk: Talk) -> None:
 
 
 @asynccontextmanager
-async def scripted_cell(*scripts: Script) -> AsyncIterator[ScriptedCell]:
+async def scripted_cell(
+    *scripts: Script, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[ScriptedCell]:
     """A cell on a free port; what its scripts found wrong is raised at the end."""
     server = grpc.aio.server()
     cell = ScriptedCell(*scripts)
     messaging_pb2_grpc.add_MessagingServiceServicer_to_server(cell, server)
     history_pb2_grpc.add_HistoryServiceServicer_to_server(cell, server)
-    cell.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    if credentials is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", credentials)
+    cell.address = f"127.0.0.1:{port}"
     await server.start()
     try:
         yield cell

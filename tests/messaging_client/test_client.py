@@ -3,11 +3,16 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client import (
@@ -724,3 +729,40 @@ async def test_a_question_to_a_cell_that_is_away_fails_in_time() -> None:
         await anext(client.conversations(timeout_s=0.5))
     assert caught.value.reason in (Reason.UNAVAILABLE, Reason.DEADLINE)
     await client.close()
+
+
+async def test_tls(tmp_path: Path) -> None:
+    """With credentials the connection is encrypted, and checked against what the client trusts."""
+    key, certificate = self_signed()
+    server_credentials = grpc.ssl_server_credentials([(key, certificate)])
+    async with scripted_cell(serve, credentials=server_credentials) as cell:
+        trusting = grpc.ssl_channel_credentials(certificate)
+        name = [("grpc.ssl_target_name_override", "localhost")]
+        async with client_of(cell.address, credentials=trusting, channel_options=name) as client:
+            await client.send("hi", to="bob")
+        async with client_of(cell.address, credentials=grpc.ssl_channel_credentials()) as client:
+            with pytest.raises(NotDone):
+                await client.send("hi", to="bob", timeout_s=0.5)
+
+
+def self_signed() -> tuple[bytes, bytes]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    no_password = serialization.NoEncryption()
+    return (
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password),
+        certificate.public_bytes(encoding),
+    )

@@ -198,6 +198,24 @@ def test_a_deadline_says_what_is_known() -> None:
     assert box.outbox.settled == []
 
 
+def test_an_unknown_command_that_is_sent_again_goes_on_from_where_it_was() -> None:
+    """Its window is that of its first try; what was seen of it meanwhile counts; another payload is another command."""
+    for seen in (False, True):
+        box = Box()
+        box.add()
+        box.take(view(1))
+        assert isinstance(box.outbox.withdraw("one"), OutcomeUnknown)
+        if seen:
+            box.outbox.seen(own_message("one"), "ann")
+        box.add()
+        if seen:
+            assert box.outcome() is None
+        else:
+            assert box.take(view(2, 50.0), 50.0) == [], "it is looked for first"
+            put = [change for change in box.journal if isinstance(change, Put)][-1]
+            assert put.command.tried_at_us is not None
+
+
 def test_the_same_command_again_is_joined_and_another_one_refused() -> None:
     """An id that is under way: the same payload shares its outcome, another payload is a MESSAGE_ID_CONFLICT."""
     box = Box()

@@ -46,6 +46,11 @@ def withdraw(rig: Rig, how: int) -> None:
         rig.withdraw(f"ann-{1 + how % rig.sent}")
 
 
+def again(rig: Rig, how: int) -> None:
+    if rig.sent:
+        rig.send_again(f"ann-{1 + how % rig.sent}")
+
+
 def history(rig: Rig, how: int) -> None:
     rig.history_is_up = bool(how % 2)
 
@@ -59,6 +64,7 @@ ACTIONS: dict[str, Action] = {
     "send": lambda rig, how: rig.post(wait=True),
     "post refused": post_refused,
     "withdraw": withdraw,
+    "again": again,
     "other": lambda rig, how: rig.cell.append_of_other(),
     "step": lambda rig, how: rig.step(),
     "write": write,
