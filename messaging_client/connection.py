@@ -58,6 +58,7 @@ class Connection:
         self._settings = settings
         self._keeper = Keeper(store)
         self._rng = random.Random()
+        self._protocol: Protocol | None = None
         self._call: Any = None
         self._runner: asyncio.Task[None] | None = None
         self._background: set[asyncio.Future[Any]] = set()
@@ -73,15 +74,19 @@ class Connection:
 
     async def start(self) -> None:
         """Open the store and begin to connect. Raises StoreFailed, StoreInUse."""
+        if self._protocol is not None:
+            raise RuntimeError("a client is started once: make another one")
         kept = await self._keeper.load()
         refreshes = self._tokens.refreshes
-        self.protocol = Protocol(self._settings, kept, self._rng, refreshes_token=refreshes)
-        self._keeper.keeps(self.protocol, self._changed)
+        self._protocol = Protocol(self._settings, kept, self._rng, refreshes_token=refreshes)
+        self._keeper.keeps(self._protocol, self._changed)
         self._runner = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """End the stream, and release the store."""
         self._is_closed = True
+        if len(self.protocol.outbox) and not self._keeper.is_durable:
+            _log.warning("%d commands without an outcome are given up", len(self.protocol.outbox))
         self.protocol.fail(ClientFailed("the client is closed"))
         runner, self._runner = self._runner, None
         if runner is not None:
@@ -95,9 +100,11 @@ class Connection:
         await self._keeper.close()
 
     @property
-    def is_closed(self) -> bool:
-        """Whether it was closed on purpose."""
-        return self._is_closed
+    def protocol(self) -> Protocol:
+        """What decides. Raises RuntimeError before `start`."""
+        if self._protocol is None:
+            raise RuntimeError("the client is not started: use `async with Client(...)`")
+        return self._protocol
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something about the protocol is so. Raises ClientFailed if the client fails before."""

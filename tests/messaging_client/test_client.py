@@ -721,6 +721,17 @@ async def test_wrong_use_is_a_value_error() -> None:
     await client.close()
 
 
+async def test_a_client_is_started_once() -> None:
+    """Use before the start, and a second start, say what is wrong."""
+    client = client_of("127.0.0.1:1")
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.send("hi", to="bob")
+    await client.start()
+    with pytest.raises(RuntimeError, match="once"):
+        await client.start()
+    await client.close()
+
+
 async def test_a_question_to_a_cell_that_is_away_fails_in_time() -> None:
     """History is asked again until the caller's time runs out, and then it is UNAVAILABLE."""
     client = client_of("127.0.0.1:1")
