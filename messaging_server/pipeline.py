@@ -16,7 +16,7 @@ from messaging_core.limits import ACCEPT_DEADLINE_S
 from messaging_core.refusals import Refused
 from messaging_server.commands import Prepared, prepare
 from messaging_server.conversations import Conversations, Found, admitted, unavailable
-from messaging_server.recent import Rates, RecentCommands
+from messaging_server.recent import Rates, RecentCommands, RecentMarks
 from messaging_server.records import encode_origin, told_to
 from messaging_server.settings import ServerSettings
 
@@ -83,6 +83,7 @@ class CommandDesk:
     on_change: Callable[[], None]
     """Called after outcomes were given that no frame, timer or link led to."""
     held_bytes: int = 0
+    marks: RecentMarks = field(default_factory=RecentMarks)
     _batch: list[NewRecord[Pending]] = field(default_factory=list)
     _deadlines: deque[Pending] = field(default_factory=deque)
 
@@ -98,6 +99,8 @@ class CommandDesk:
         assert prepared is not None
         participants = admitted(prepared, found)
         audience = told_to(prepared, participants, self.settings.limits.max_mark_participants)
+        if not prepared.command_id and self.marks.has(*_mark_of(prepared)):
+            return pending.accept()
         self.clock.observe(prepared.above_us)
         pending.stamp_us = self.clock.stamp()
         value = encode_origin(prepared, participants, audience, pending.stamp_us)
@@ -105,7 +108,7 @@ class CommandDesk:
         if name and self.recent.conflicts(sender_id, name, prepared.digest, self.now_s()):
             detail = "this id was used for another payload"
             raise _refusal(messaging.REJECTED_REASON_MESSAGE_ID_CONFLICT, detail)
-        self._batch.append(NewRecord(self.log.partition_of(sender_id), value, pending))
+        return self._batch.append(NewRecord(self.log.partition_of(sender_id), value, pending))
 
     def submit(self) -> None:
         """Give the batch to the log."""
@@ -142,6 +145,8 @@ class CommandDesk:
 
     def _settle(self, pending: Pending, fate: Fate) -> None:
         if fate is Fate.APPENDED:
+            if pending.prepared is not None and not pending.prepared.command_id:
+                self.marks.durable(*_mark_of(pending.prepared))
             if self.now_s() - pending.received_s <= ACCEPT_DEADLINE_S:
                 pending.accept()
             else:
@@ -153,6 +158,17 @@ class CommandDesk:
         else:
             detail = "the log did not say whether it took this"
             pending.refuse(_refusal(messaging.REJECTED_REASON_UNAVAILABLE, detail, unknown=True))
+
+
+def _mark_of(prepared: Prepared) -> tuple[str, str, int, int, bytes]:
+    """A mark as RecentMarks knows it: `above_us` is sent_at of the message that it is through."""
+    return (
+        prepared.sender_id,
+        prepared.conversation_id,
+        prepared.kind,
+        prepared.above_us,
+        prepared.body,
+    )
 
 
 def _too_late() -> Refused:

@@ -52,7 +52,9 @@ class Receipts:
     def tell(self) -> None:
         """Append the marks that are due."""
         desk = self._desk
-        for sender_id, through in self._marks.take_due(desk.now_s()):
+        due = self._marks.take_due(desk.now_s())
+        self._under_way += len(due)  # all of them, before the first can have its outcome
+        for sender_id, through in due:
             self._append(sender_id, through)
         desk.submit()
         self._settle_if_told()
@@ -80,7 +82,6 @@ class Receipts:
         kind = log.EVENT_KIND_RECEIVED_MARK
         pending = Pending(_Mark(self, sender_id, through), 0, "", self._desk.now_s())
         pending.prepared = prepared_mark(kind, ref, self._user_id, both, through.sent_at_us)
-        self._under_way += 1
         self._desk.hand_over(pending, both)
 
     def _settle_if_told(self) -> None:

@@ -1,4 +1,4 @@
-"""What a server remembers of users for a short while, in bounded space: their latest command ids and their rate."""
+"""What a server remembers of users for a short while, in bounded space: their latest command ids, marks and rate."""
 
 from messaging_core.limits import DEDUP_WINDOW_S
 
@@ -37,6 +37,37 @@ class RecentCommands:
         oldest = next(iter(self._digests))
         if len(self._digests) > self._bound or now_s - self._digests[oldest][1] > DEDUP_WINDOW_S:
             del self._digests[oldest]
+
+
+class RecentMarks:
+    """The highest marks that are known to be durable, so that one that does not rise is not appended (I11, I13).
+
+    Only a help: marks come from several servers and streams, and whoever keeps them keeps the highest.
+    """
+
+    __slots__ = ("_bound", "_highest")
+
+    def __init__(self, bound: int = 100_000) -> None:
+        self._bound = bound
+        self._highest: dict[tuple[str, str, int], tuple[int, bytes]] = {}
+
+    def has(self, user_id: str, conversation_id: str, kind: int, sent_at_us: int, mark: bytes) -> bool:
+        """Whether this mark, through a message of this time, is durable already or below one that is."""
+        highest = self._highest.get((user_id, conversation_id, kind))
+        return highest is not None and (sent_at_us < highest[0] or (sent_at_us, mark) == highest)
+
+    def durable(self, user_id: str, conversation_id: str, kind: int, sent_at_us: int, mark: bytes) -> None:
+        """The log has this mark. Beyond the bound the one that rose least recently is forgotten."""
+        key = (user_id, conversation_id, kind)
+        highest = self._highest.get(key)
+        if highest is None or sent_at_us > highest[0]:
+            self._highest.pop(key, None)
+            self._highest[key] = (sent_at_us, mark)
+            if len(self._highest) > self._bound:
+                del self._highest[next(iter(self._highest))]
+
+    def __len__(self) -> int:
+        return len(self._highest)
 
 
 class Rates:

@@ -11,6 +11,7 @@ from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as m
 from event_log.port import Fate, LogFull, NewRecord, Settled
 from messaging_core.clock import HybridClock
+from messaging_core.ids import conversation_id
 from messaging_core.limits import ACCEPT_DEADLINE_S, Limits
 from messaging_core.refusals import Refused
 from messaging_server.commands import Prepared
@@ -320,3 +321,31 @@ def test_times_rise_above_all_that_was_shown(steps: list[tuple[int, bool, int]],
         ref = m.Event.FromString(logged.event).message.ref
         desk.log.settle()
         desk.outcomes.clear()
+
+
+def test_a_mark_that_does_not_rise_is_accepted_without_a_record() -> None:
+    """Once a mark is durable, those behind it are too (I11, I13); until then each is appended, whatever is under way."""
+    desk = Desk()
+    both = ("alice", "bob")
+    desk.conversations.registered[conversation_id(both)] = both
+
+    def mark_read(number: int, sent_at_us: int) -> None:
+        ref = m.MessageRef(conversation_id=conversation_id(both), sender_id="bob", message_id="m")
+        ref.sent_at.FromMicroseconds(sent_at_us)
+        command = m.Command(command_id=number, mark_read=m.MarkRead(through=ref))
+        desk.pipeline.take(command)
+        desk.desk.submit()
+
+    mark_read(1, 20)
+    mark_read(2, 10)
+    assert desk.outcomes == []
+    assert len(desk.log.appended) == 2
+    desk.log.settle()
+    desk.log.settle(Fate.UNKNOWN)
+    mark_read(3, 10)
+    mark_read(4, 20)
+    assert desk.log.appended == []
+    assert desk.outcomes == [(1, "accepted"), (2, "UNAVAILABLE?"), (3, "accepted"), (4, "accepted")]
+    mark_read(5, 21)
+    assert len(desk.log.appended) == 1
+    assert desk.pipeline.count == 1

@@ -20,11 +20,11 @@ class Acks:
     def ack_refused(self, command_id: int, refused: Refused) -> None:
         self.outcomes.append((command_id, m.RejectedOutcome.Name(refused.outcome)))
 
-    def deliver(self, offset: int) -> None:
+    def deliver(self, offset: int, sender: str = "alice") -> None:
         ref = m.MessageRef(
-            conversation_id=conversation_id(["alice", "bob"]), sender_id="alice", message_id=f"m{offset}"
+            conversation_id=conversation_id([sender, "bob"]), sender_id=sender, message_id=f"m{offset}"
         )
-        self.receipts.delivered("alice", Delivered(offset, offset, ref.SerializeToString()))
+        self.receipts.delivered(sender, Delivered(offset, offset, ref.SerializeToString()))
 
 
 def test_an_acknowledgement_is_done_when_its_mark_is_durable() -> None:
@@ -82,3 +82,20 @@ def test_a_mark_that_was_not_taken_is_refused_and_told_again() -> None:
         acks.receipts.acknowledge(8, 5)
         acks.desk.log.settle()
         assert acks.outcomes[-1] == (8, "done")
+
+
+def test_an_acknowledgement_waits_for_all_of_its_marks() -> None:
+    """A mark that another stream has made durable needs no record; the acknowledgement waits for the others all the same."""
+    acks = Acks()
+    acks.deliver(5)
+    acks.receipts.acknowledge(7, 5)
+    acks.desk.log.settle()
+    again = Acks()
+    again.desk.desk.marks = acks.desk.desk.marks
+    again.deliver(5)
+    again.deliver(6, "carol")
+    again.receipts.acknowledge(8, 6)
+    assert len(again.desk.log.appended) == 1
+    assert again.outcomes == []
+    again.desk.log.settle()
+    assert again.outcomes == [(8, "done")]

@@ -1,4 +1,4 @@
-from messaging_server.recent import Rates, RecentCommands
+from messaging_server.recent import Rates, RecentCommands, RecentMarks
 
 
 def test_another_payload_under_a_known_id_conflicts_within_the_window() -> None:
@@ -48,3 +48,26 @@ def test_rates_are_bounded() -> None:
     for name in "abcab":
         rates.take(name, 0.0)
     assert len(rates) == 2
+
+
+def test_a_mark_that_does_not_rise_is_known() -> None:
+    """The same mark again and those behind it are durable already; one further on is not, nor another one beside it."""
+    marks = RecentMarks(10)
+    assert not marks.has("u", "c", 4, 5, b"m5")
+    marks.durable("u", "c", 4, 5, b"m5")
+    assert marks.has("u", "c", 4, 5, b"m5")
+    assert marks.has("u", "c", 4, 4, b"m4")
+    assert not marks.has("u", "c", 4, 5, b"another at the same time")
+    assert not marks.has("u", "c", 4, 6, b"m6")
+    assert not marks.has("u", "c", 3, 5, b"m5")
+    marks.durable("u", "c", 4, 3, b"m3")
+    assert marks.has("u", "c", 4, 5, b"m5")
+
+
+def test_marks_are_bounded() -> None:
+    """The mark that rose least recently is forgotten."""
+    marks = RecentMarks(2)
+    for sent_at_us, name in enumerate("abac", start=1):
+        marks.durable(name, "c", 4, sent_at_us, b"")
+    assert len(marks) == 2
+    assert not marks.has("b", "c", 4, 2, b"")
