@@ -38,7 +38,7 @@ class ReactionChanged:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMark:
-    """Another user's client has received a direct conversation's messages through one; never falls."""
+    """Another user's client has received a direct conversation's messages through one: the highest told counts."""
 
     cursor: str
     user_id: str
@@ -47,7 +47,7 @@ class ReceivedMark:
 
 @dataclass(frozen=True, slots=True)
 class ReadMark:
-    """A user, perhaps this one on another device, has read a conversation through a message; never falls."""
+    """A user, perhaps this one on another device, has read a conversation through a message: the highest told counts."""
 
     cursor: str
     user_id: str

@@ -30,7 +30,9 @@ async def test_drain_tells_everyone_to_leave_and_lets_commands_finish() -> None:
         for client in clients:
             go_away = (await client.until("go_away")).go_away
             assert go_away.reason == messaging.GO_AWAY_REASON_DRAIN
-            assert go_away.reconnect_after.ToTimedelta().total_seconds() <= 0.003, "three streams crowd nobody"
+            assert go_away.reconnect_after.ToTimedelta().total_seconds() <= 0.003, (
+                "three streams crowd nobody"
+            )
         late = Client(channel, "dave")
         late.call = late.stub.Connect(metadata=late.metadata)
         assert (await late.ended()).code() == CODE.UNAVAILABLE
