@@ -34,12 +34,11 @@ from history_service.settings import HistorySettings
 from messaging_core.cursor import Cursor, CursorInvalid, decode_cursor, incarnation_bytes
 from messaging_core.events import HistoryUnavailable
 from messaging_core.grpc_status import abort
-from messaging_core.identity import Authenticator, TokenInvalid
+from messaging_core.identity import Authenticator, TokenInvalid, identify
 from messaging_core.refusals import Refused
 
 _log = logging.getLogger(__name__)
 _SERVICE = history.DESCRIPTOR.services_by_name["HistoryService"]
-_BEARER = "bearer "
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request", bound=Message)
@@ -94,10 +93,7 @@ class HistoryApi:
 
     def _caller(self, context: Context) -> str:
         """The user that the call's access token names."""
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
-                return self._authenticator.verify(value[len(_BEARER) :].strip()).user_id
-        raise TokenInvalid("an access token is required: metadata `authorization: Bearer <token>`")
+        return identify(context.invocation_metadata(), self._authenticator).user_id
 
     async def _list_messages(
         self, request: history.ListMessagesRequest, user_id: str

@@ -12,8 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core import grpc_status
-from messaging_core.identity import Authenticator, Identity, TokenInvalid
-from messaging_core.ids import is_user_id
+from messaging_core.identity import Authenticator, Identity, TokenInvalid, identify
 from messaging_core.refusals import Refused
 from messaging_server import endings
 from messaging_server.calls import execute, send_message
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 SERVICE = "cell.messaging.v1.MessagingService"
-_BEARER = "bearer "
 Request = TypeVar("Request", bound=Message)
 
 
@@ -132,19 +130,7 @@ class MessagingServicer(grpc.GenericRpcHandler):
 
     async def _identify(self, context: "Context") -> Identity:
         try:
-            identity = self._authenticator.verify(_bearer_token(context))
-            if not is_user_id(identity.user_id):
-                raise TokenInvalid("the token names no user: an id is 1 to 255 visible ASCII bytes")
-            return identity
+            return identify(context.invocation_metadata(), self._authenticator)
         except TokenInvalid as error:
             await abort(context, endings.token_invalid(str(error)))
             raise AssertionError("abort raises") from None
-
-
-def _bearer_token(context: "Context") -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            text = value if isinstance(value, str) else value.decode("ascii", "replace")
-            if text[: len(_BEARER)].lower() == _BEARER:
-                return text[len(_BEARER) :].strip()
-    raise TokenInvalid("no access token: send metadata `authorization: Bearer <token>`")
