@@ -237,11 +237,11 @@ class DeliveryService:
             self._append_records(records)
 
     def _append_records(self, records: Sequence[NewRecord[Parcel]]) -> None:
-        """Append in batches: a full log takes some of them, so that there is progress."""
+        """Append in batches: a full log takes some of them, so that there is progress; one that is away none."""
         for batch in _batches(records):
             try:
                 self._log.append(batch, self._on_settled)
-            except LogFull:
+            except (LogFull, LogUnavailable):
                 now = self._now()
                 for record in batch:
                     record.tag.forwarder.settled(record.tag, Fate.NOT_APPENDED, now)

@@ -10,7 +10,7 @@ import pytest
 
 from delivery_service.service import DeliveryService, LinkTarget
 from event_log.embedded import EmbeddedLog
-from event_log.port import CommitFenced, EventLog, NewRecord, Polled
+from event_log.port import CommitFenced, EventLog, LogError, LogFull, LogUnavailable, NewRecord, Polled
 from session_link.port import LinkClosed, OwnerEnd
 from tests.support.delivery_harness import QUICK, Cell, TroubledLog, running_cell
 from tests.support.link_server import Session, State
@@ -166,6 +166,22 @@ async def test_one_stalled_partition_delays_only_its_own(event_log: EventLog) ->
         assert committed[source].offset == 0, "the commit waits for the stalled target"
         troubled.recover()
         await cell.settled({waiting: 30, other: 30})
+
+
+@pytest.mark.parametrize("error", [LogFull("full"), LogUnavailable("away")])
+async def test_copies_that_the_log_refuses_are_sent_again(event_log: EventLog, error: LogError) -> None:
+    """A log that takes nothing, because it is full or away, stops nothing: the copies go out later, in order (R1)."""
+    troubled = TroubledLog(event_log)
+    sender, recipient, *_ = {event_log.partition_of(user): user for user in USERS}.values()
+    async with running_cell(troubled) as cell:
+        await cell.start_service()
+        waiting, own = cell.server.connect(recipient, -1), cell.server.connect(sender, -1)
+        troubled.refused[event_log.partition_of(recipient)] = error
+        for _ in range(20):
+            await cell.send(sender, recipient)
+        await cell.settled({own: 20})
+        troubled.refused.clear()
+        await cell.settled({waiting: 20})
 
 
 async def test_a_full_source_is_paused_and_goes_on(event_log: EventLog) -> None:

@@ -19,6 +19,7 @@ from event_log.port import (
     EventLog,
     Fate,
     GroupConsumer,
+    LogError,
     LogRecord,
     NewRecord,
     Settled,
@@ -48,6 +49,8 @@ class TroubledLog(EventLog):
     def __init__(self, log: EventLog, seed: int = 0) -> None:
         self.log = log
         self.stalled: set[int] = set()
+        self.refused: dict[int, LogError] = {}
+        """What a call raises that appends to one of these partitions."""
         self.trouble = 0.0
         """How likely an append to another partition than its own fails, in one way or another."""
         self._random = random.Random(seed)
@@ -63,6 +66,9 @@ class TroubledLog(EventLog):
     def append(
         self, records: Sequence[NewRecord[Tag]], on_settled: Callable[[Sequence[Settled[Tag]]], None]
     ) -> None:
+        for record in records:
+            if record.partition in self.refused:
+                raise self.refused[record.partition]
         well: list[NewRecord[Tag]] = []
         lost: list[Settled[Tag]] = []
         silent: list[NewRecord[Tag]] = []
