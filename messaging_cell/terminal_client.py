@@ -123,9 +123,12 @@ class TerminalClient:
         command.command_id = 1
         request = messaging.ExecuteRequest(commands=[command])
         response: messaging.ExecuteResponse = await self._call(self._messaging.Execute, request)
+        if not response.outcomes[0].HasField("rejected"):
+            return
         rejected = response.outcomes[0].rejected
-        if response.outcomes[0].HasField("rejected"):
+        if rejected.outcome == messaging.REJECTED_OUTCOME_NOT_DONE:
             raise ClientError(_with_field(rejected.detail, rejected.field))
+        raise OutcomeUnknown(f"It is not known whether this was done: {rejected.detail}.")
 
     # --- history ---
 

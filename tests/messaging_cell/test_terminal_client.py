@@ -25,6 +25,7 @@ class ScriptedCell(messaging_grpc.MessagingServiceServicer):
 
     def __init__(self, *script: Answer) -> None:
         self.script = list(script)
+        self.outcome: messaging.RejectedOutcome = messaging.REJECTED_OUTCOME_NOT_DONE
         self.asked: list[Any] = []
         self.tokens: list[str] = []
 
@@ -41,7 +42,7 @@ class ScriptedCell(messaging_grpc.MessagingServiceServicer):
 
     async def Execute(self, request: Any, context: Context) -> messaging.ExecuteResponse:
         await self._step(request, context)
-        rejected = messaging.Rejected(detail="no such message", field="react.message")
+        rejected = messaging.Rejected(detail="no such message", field="react.message", outcome=self.outcome)
         return messaging.ExecuteResponse(outcomes=[messaging.Outcome(rejected=rejected)])
 
     async def Subscribe(self, request: Any, context: Context) -> None:
@@ -119,6 +120,20 @@ async def test_a_send_that_is_never_answered_is_unknown(monkeypatch: pytest.Monk
     async with connected(cell) as client:
         with pytest.raises(OutcomeUnknown, match="does not answer"):
             await client.send(["bob"], "hello")
+
+
+@pytest.mark.parametrize(
+    "outcome", [messaging.REJECTED_OUTCOME_UNKNOWN, messaging.REJECTED_OUTCOME_UNSPECIFIED]
+)
+async def test_a_command_that_may_have_been_done_is_not_called_refused(
+    outcome: messaging.RejectedOutcome,
+) -> None:
+    """Unless the cell says that a command was not done, its outcome is unknown (R4)."""
+    cell = ScriptedCell()
+    cell.outcome = outcome
+    async with connected(cell) as client:
+        with pytest.raises(OutcomeUnknown, match="not known whether this was done"):
+            await client.execute(messaging.Command())
 
 
 async def test_a_refusal_is_told_and_not_tried_again() -> None:
