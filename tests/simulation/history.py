@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WIDE_ABOVE = (2, 16)
+"""Participants above which users share inbox rows: a setting that may be another at each start."""
+
 
 def done(work: "Coroutine[Any, Any, T]") -> T:
     """The result of what never waits."""
@@ -75,7 +78,7 @@ class SimHistory:
 
     def restart(self) -> None:
         """Another consumer goes on from what was committed."""
-        self.rows = Rows(self.truth.partition_of, 16)
+        self.rows = Rows(self.truth.partition_of, self.random.choice(WIDE_ABOVE))
         self.reading: dict[int, Reading] = {}
         for partition in self.log.partitions:
             assignment = self.log.assignment("history", partition, 1)

@@ -21,7 +21,7 @@ from messaging_server.router import Router
 from messaging_server.session import Session, Shared
 from messaging_server.settings import ServerSettings
 from messaging_server.timer import CoarseTimer
-from tests.simulation.history import Paging, SimHistory
+from tests.simulation.history import WIDE_ABOVE, Paging, SimHistory
 from tests.simulation.log import INCARNATION, Producer
 from tests.simulation.truth import Violation
 
@@ -35,7 +35,11 @@ def settings(name: str, random: Random) -> ServerSettings:
     """Small buffers, or none to speak of, or large ones."""
     return ServerSettings(
         server_id=name,
-        limits=Limits(hello_timeout_s=1e9, max_sends_per_second=1_000_000),
+        limits=Limits(
+            hello_timeout_s=1e9,
+            max_sends_per_second=1_000_000,
+            max_mark_participants=random.choice(WIDE_ABOVE),
+        ),
         event_buffer_bytes=random.choice([300, 900, 262_144]),
         frame_bytes=random.choice([150, 600, 262_144]),
         hold_s=HOLD_S,
