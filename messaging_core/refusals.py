@@ -1,4 +1,4 @@
-"""Every way in which the cell says no: one table from the reason to what a client sees on each kind of call."""
+"""Every way in which the cell says no: one table from the reason to what a client sees; docs/errors.md says it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,8 +18,6 @@ class Rule(NamedTuple):
     """Of a unary call that fails for this reason."""
     retry_after_s: float | None
     """When to try again unless the refusal says otherwise; None = trying it unchanged does not help."""
-    ends_stream: bool = False
-    """Whether the stream ends with `status` instead of one command being rejected."""
 
 
 RULES: dict[int, Rule] = {

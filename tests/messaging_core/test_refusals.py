@@ -1,11 +1,14 @@
 """The table of refusals, whole and consistent with the contract."""
 
+from pathlib import Path
+
 import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.refusals import RULES, Refused, reason_name
 
+DOCS = Path(__file__).resolve().parents[2] / "docs/errors.md"
 REASONS = [value for value in messaging.RejectedReason.values() if value]
 
 
@@ -41,3 +44,20 @@ def test_a_refusal_is_not_done_unless_it_says_so() -> None:
     refused = Refused(messaging.REJECTED_REASON_TOO_LARGE, "too large", field="content", limit=65_536)
     assert refused.outcome == messaging.REJECTED_OUTCOME_NOT_DONE
     assert str(refused) == "REJECTED_REASON_TOO_LARGE: too large"
+
+
+def _documented(heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading of docs/errors.md, without its head."""
+    section = DOCS.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip(" `") for cell in row] for row in rows]
+
+
+def test_the_documentation_has_every_reason() -> None:
+    """docs/errors.md says of each reason what the table says."""
+    rows = [row[:3] for row in _documented("A command or a call is refused")]
+    hints = {None: "", 0.0: "0 s", 0.1: "0.1 s", 1.0: "1 s"}
+    assert rows == [
+        [reason_name(reason), RULES[reason].status.name, hints[RULES[reason].retry_after_s]]
+        for reason in REASONS
+    ]
