@@ -28,6 +28,8 @@ def main() -> int:
             print("".join(traceback.format_exception(_violation(World(seed, print), asked.steps))))
             return 1
         steps += world.steps
+        if (seed + 1 - asked.start) % 1_000 == 0:
+            print(f"{seed + 1 - asked.start} seeds, {steps} steps", flush=True)
     print(
         f"{asked.seeds} seeds from {asked.start}: {steps} steps in {time.monotonic() - began:.0f} s, no violation"
     )
