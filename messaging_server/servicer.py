@@ -101,7 +101,9 @@ class MessagingServicer(grpc.GenericRpcHandler):
     ) -> bytes:
         identity = await self._identify(context)
         if self._streams.refusing or self._streams.was_paused:
-            await abort(context, endings.LEAVING if self._streams.refusing else endings.PAUSED)
+            ending = endings.LEAVING if self._streams.refusing else endings.PAUSED
+            reason = messaging.REJECTED_REASON_UNAVAILABLE
+            await grpc_status.abort(context, Refused(reason, ending.detail))
         try:
             request = kind.FromString(data)
         except DecodeError:

@@ -403,6 +403,21 @@ async def test_send_message_answers_with_the_message_or_a_typed_error() -> None:
             await alice.stub.SendMessage(messaging.SendMessageRequest(), metadata=alice.metadata)
 
 
+async def test_a_call_to_a_server_that_leaves_was_certainly_not_done() -> None:
+    """It is refused as UNAVAILABLE with a hint, and says NOT_DONE, which a broken connection cannot (R4)."""
+    async with running_cell(drain_s=0.1, drain_grace_s=0.1) as cell, cell.channel() as channel:
+        await cell.server.drain()
+        alice = Client(channel, "alice")
+        send = text_message("bob", "hi", "m1").send_message
+        with pytest.raises(grpc.aio.AioRpcError) as leaving:
+            await alice.stub.SendMessage(
+                messaging.SendMessageRequest(send_message=send), metadata=alice.metadata
+            )
+        assert leaving.value.code() == CODE.UNAVAILABLE
+        info = error_info(leaving.value)
+        assert (info.reason, info.metadata["outcome"]) == ("UNAVAILABLE", "NOT_DONE")
+
+
 async def test_what_the_log_says_decides_the_outcome() -> None:
     """Not appended is NOT_DONE, not known is UNKNOWN (R4), and a full log is NOT_DONE; each says when to try again."""
     async with running_cell() as cell, cell.channel() as channel:
