@@ -5,6 +5,9 @@ from typing import Generic, TypeVar
 
 Link = TypeVar("Link")
 
+_NUMBERS = 2**32
+"""After so many they start anew."""
+
 
 class Interest(Generic[Link]):
     """The users of one partition that have sessions, by link; each link has its own numbers for them."""
@@ -22,9 +25,14 @@ class Interest(Generic[Link]):
         return self._users_of.keys()
 
     def add(self, link: Link, number: int, user: str) -> None:
-        """From now on the link wants the user's events, and knows the user by this number alone."""
+        """From now on the link wants the user's events, and knows the user by this number alone.
+
+        Numbers rise: one that was given before the one the user is known by is void. Its attach waited here while the user
+        went and came again, and the detach may have gone to another owner; taken, it would hide the user's sessions.
+        """
         users = self._users_of.setdefault(link, {})
-        if users.get(number) == user:
+        known = next((n for other, n in self._links_of.get(user, ()) if other is link), number)
+        if (known - number) % _NUMBERS < _NUMBERS // 2 and users.get(known) == user:
             return
         if number in users:
             self._forget(link, number, users[number])

@@ -36,9 +36,21 @@ def test_numbers_are_those_added_and_not_removed(seed: int) -> None:
                 triples = {t for t in triples if t[:2] != (link, number)}
             case _:
                 interest.add(link, number, user)
+                if any(t[0] == link and t[2] == user and t[1] >= number for t in triples):
+                    continue  # known by a later number
                 triples = {t for t in triples if t[:2] != (link, number) and (t[0], t[2]) != (link, user)}
                 triples.add((link, number, user))
         users = random.sample(USERS, random.randint(0, 4))
         found = {link: sorted(numbers) for link, numbers in interest.numbers(users).items()}
         assert found == wanted(triples, users)
         assert set(interest.links) == {t[0] for t in triples}
+
+
+def test_an_attach_of_a_number_before_does_not_hide_the_user() -> None:
+    """Answered late, it must not take the place of the number that the server knows the user by, even past the last one."""
+    for before, after in ((17, 22), (2**32 - 1, 1)):
+        interest: Interest[str] = Interest()
+        interest.add("x", after, "ann")
+        interest.add("x", before, "ann")
+        interest.add("y", before, "ann")
+        assert interest.numbers(["ann"]) == {"x": [after], "y": [before]}
