@@ -6,8 +6,10 @@ from tests.simulation.faults import FAULTS
 from tests.simulation.world import World
 
 CHUNKS, SEEDS, STEPS = 8, 60, 400
-FAULT_SEEDS = 600
+FAULT_SEEDS, FAULT_STEPS = 1_000, 900
 """At most so many are tried for a fault; most are noticed within a few."""
+FIRST_SEED = {"stale-links-are-heard": 260}
+"""Where to begin for a fault that shows rarely; without it the test only takes longer."""
 
 
 @pytest.mark.timeout(300)
@@ -27,9 +29,10 @@ def test_a_cell_keeps_its_invariants(chunk: int) -> None:
 def test_a_fault_is_noticed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell with one rule broken fails the same simulation within a bounded number of seeds."""
     FAULTS[fault](monkeypatch.setattr)
-    for seed in range(FAULT_SEEDS):
+    first = FIRST_SEED.get(fault, 0)
+    for seed in range(first, first + FAULT_SEEDS):
         try:
-            World(seed).run(STEPS)
+            World(seed).run(FAULT_STEPS)
         except Exception:
             return
     pytest.fail("not noticed")
