@@ -106,10 +106,6 @@ class Instance:
             self.slow and self.log.faulty and self.random.random() < 0.85
         ):
             return
-        if holding.reading < self.log.starts[number]:
-            raise Violation(
-                f"I4: {self.name} reads {holding.reading}, the log starts at {self.log.starts[number]}"
-            )
         records = self.log.read(number, holding.reading, count)
         holding.partition.take(records)
         holding.reading += len(records)

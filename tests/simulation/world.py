@@ -191,7 +191,7 @@ class World:
             for _ in range(len(pipe.up)):
                 instance.hear(pipe)
         for number in list(instance.holdings):
-            instance.poll(number, 20)
+            self._poll(instance, number, 20)
             if self.owners[number] is instance:
                 instance.commit(number, self.truth)
         instance.learn_history()
@@ -373,7 +373,17 @@ class World:
 
     def poll(self) -> None:
         if (found := self._holding()) is not None:
-            found[0].poll(found[1], self.random.randint(1, 6))
+            self._poll(*found, self.random.randint(1, 6))
+
+    def _poll(self, instance: Instance, number: int, count: int) -> None:
+        """A former owner may find that the log has dropped what the present one needs no more, and so learns of it."""
+        reading, start = instance.holdings[number].reading, self.log.starts[number]
+        if reading >= start:
+            instance.poll(number, count)
+        elif self.owners[number] is instance:
+            raise Violation(f"I4: {instance.name} reads {reading}, the log starts at {start}")
+        else:
+            self._fence(instance, number)
 
     def sweep(self) -> None:
         self.random.choice(self.instances).sweep()
