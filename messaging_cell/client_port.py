@@ -26,6 +26,8 @@ _SHOWN_FILES = (
 _DEAD_PEER_PING_S = 300
 """A connection that has been silent for so long is asked whether it is still there; one that does not answer is closed."""
 _PING_ANSWER_S = 20
+_MAX_PENDING_CALLS = 1_000_000
+"""The most streams that can be set; each pending call has a connection, so file descriptors bound them before."""
 _LEAST_CLIENT_PING_S = 10
 """Clients may ping as often as this, against 5 minutes by default, where grpc takes more for an attack."""
 
@@ -75,6 +77,10 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         # The services refuse frames above their limit with its number; grpc only what is far above.
         ("grpc.max_receive_message_length", 2 * max_message_bytes),
+        # By default grpc cancels calls at random where more than 1,000 have not been looked at yet, as when all clients of
+        # another server come at once. The server refuses streams above its limit itself, and says so.
+        ("grpc.server.max_pending_requests", _MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_CALLS),
         ("grpc.keepalive_time_ms", _DEAD_PEER_PING_S * 1_000),
         ("grpc.keepalive_timeout_ms", _PING_ANSWER_S * 1_000),
         ("grpc.keepalive_permit_without_calls", 1),
