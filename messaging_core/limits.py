@@ -24,5 +24,6 @@ DEDUP_WINDOW_S = 60.0
 """W of R3: a record is dropped if an earlier one of its user has the same id within this time."""
 ACCEPT_DEADLINE_S = 15.0
 """D of R3: no Accepted later than this after a record was stamped."""
-RETRY_WINDOW_S = DEDUP_WINDOW_S - ACCEPT_DEADLINE_S
-"""W - D of R3: how long a client may retry blindly."""
+RETRY_WINDOW_S = DEDUP_WINDOW_S - 2 * ACCEPT_DEADLINE_S
+"""How long a client may retry blindly (R3). What is left of W is for a last try on its way: D for a pause of the server that
+it does not notice as one, D for holding the command and for the log to land it."""

@@ -16,7 +16,7 @@ _UNKNOWN = 3
 _HELP = """Send a message. Exits with 0 only when the cell has accepted it, which is for good.
 
 Exits with 1 if it was not sent, and with 3 if that is not known: then look with `cell history`, or send it again with
-the same `--id`, within 45 seconds of the first time."""
+the same `--id`, within 30 seconds of the first time."""
 
 
 def add_to(app: typer.Typer) -> None:

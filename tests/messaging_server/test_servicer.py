@@ -66,7 +66,7 @@ async def test_welcome_tells_who_where_and_what_is_allowed() -> None:
         welcome = await alice.connect(wait=False)
         assert (welcome.user_id, welcome.server_id, welcome.cell_id) == ("alice", "server-1", "cell")
         assert welcome.limits.max_commands_per_frame == 64
-        assert welcome.limits.retry_window.seconds == 45
+        assert welcome.limits.retry_window.seconds == 30
         assert welcome.limits.max_frame_bytes == 1_048_576
         assert welcome.token_expire_time.seconds == 4102444800
         assert (await alice.message("bob", "hello", "m1")).WhichOneof("update") == "accepted"

@@ -1,7 +1,7 @@
 """The log of a simulated cell: appends land late, fail, land without an answer; its clock is a little off.
 
 What R3 asks of a log is kept: an append lands within LANDS_WITHIN_US of the call or never, and the clock errs by at most
-CLOCK_ERROR_US. With a command's hold that fits between the last blind retry (W - D) and W.
+CLOCK_ERROR_US. With a command's hold that fits between the last blind retry and W.
 """
 
 from collections import deque
