@@ -102,15 +102,20 @@ class HistoryApi:
         window = self._window(request, user_id, conversation_id)
         await self._check_participant(conversation_id, user_id)
         persisted = await self._persisted(user_id)
-        older, newer = await self._around(conversation_id, window, user_id)
         share = self._settings.max_page_bytes // (2 if window.older and window.newer else 1)
-        before = _shown(older[: window.older], share)
+        older = await self._store.messages(conversation_id, window.cut, False, window.older, share, user_id)
+        newer: Sequence[StoredMessage] = ()
+        if window.newer:
+            newer = (
+                await self._store.messages(conversation_id, window.cut, True, window.newer, share, user_id)
+            ).items
+        before = _shown(older.items, share)
         after = _shown(newer, share)
         keys = [stored.key for stored, _ in (*reversed(before), *after)]
         response = history.ListMessagesResponse(
             messages=[shown for _, shown in (*reversed(before), *after)], persisted_cursor=persisted.encode()
         )
-        if len(older) > len(before):
+        if older.more or len(older.items) > len(before):
             cut = Cut(before[-1][0].key) if before else window.cut
             response.older_page_token = messages_token(MessagesPlace(cut, False), user_id, conversation_id)
         newest = Cut(keys[-1], after=True) if keys else BEGINNING if window.cut == END else window.cut
@@ -125,15 +130,6 @@ class HistoryApi:
         size = asking.page_size(request.page_size)
         cut, newer = read_messages_token(request.page_token, user_id, conversation_id)
         return asking.Window(cut, 0, size) if newer else asking.Window(cut, size, 0)
-
-    async def _around(
-        self, conversation_id: str, window: asking.Window, user_id: str
-    ) -> tuple[Sequence[StoredMessage], Sequence[StoredMessage]]:
-        """Messages before and after the cut, nearest first; one more before it than asked for, if there is one."""
-        older = await self._store.messages(conversation_id, window.cut, False, window.older + 1, user_id)
-        if not window.newer:
-            return older, ()
-        return older, await self._store.messages(conversation_id, window.cut, True, window.newer, user_id)
 
     async def _get_messages(
         self, request: history.GetMessagesRequest, user_id: str
@@ -161,11 +157,12 @@ class HistoryApi:
             before, cursor = (place.last_at_us, place.conversation_id), place.cursor
         else:
             cursor = (await self._persisted(user_id)).encode()
-        found = await self._store.overviews(user_id, before, size + 1)
-        shown = (views.conversation(overview, user_id) for overview in found[:size])
-        kept = fitting(((each, each.ByteSize()) for each in shown), self._settings.max_page_bytes)
+        max_bytes = self._settings.max_page_bytes
+        found, more = await self._store.overviews(user_id, before, size, max_bytes)
+        shown = (views.conversation(overview, user_id) for overview in found)
+        kept = fitting(((each, each.ByteSize()) for each in shown), max_bytes)
         response = history.ListConversationsResponse(conversations=kept, cursor=cursor)
-        if len(found) > len(kept):
+        if more or len(found) > len(kept):
             last = found[len(kept) - 1]
             place = ConversationsPlace(last.last_at_us, last.conversation_id, cursor)
             response.next_page_token = conversations_token(place, user_id)

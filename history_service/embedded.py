@@ -38,6 +38,7 @@ from history_service.port import (
     HistoryStore,
     MessageKey,
     Overview,
+    Page,
     Persisted,
     StoredMessage,
 )
@@ -97,11 +98,13 @@ class EmbeddedStore(HistoryStore):
         return await self._read(lambda connection: reads.events(connection, asked))
 
     async def messages(
-        self, conversation_id: str, cut: Cut, newer: bool, limit: int, reader_id: str
-    ) -> Sequence[StoredMessage]:
+        self, conversation_id: str, cut: Cut, newer: bool, limit: int, max_bytes: int, reader_id: str
+    ) -> Page[StoredMessage]:
         """See HistoryStore."""
         return await self._read(
-            lambda connection: reads.messages(connection, conversation_id, cut, newer, limit, reader_id)
+            lambda connection: reads.messages(
+                connection, conversation_id, cut, newer, limit, max_bytes, reader_id
+            )
         )
 
     async def named_messages(
@@ -110,9 +113,13 @@ class EmbeddedStore(HistoryStore):
         """See HistoryStore."""
         return await self._read(lambda connection: reads.named_messages(connection, names, reader_id))
 
-    async def overviews(self, user_id: str, before: tuple[int, str] | None, limit: int) -> Sequence[Overview]:
+    async def overviews(
+        self, user_id: str, before: tuple[int, str] | None, limit: int, max_bytes: int
+    ) -> Page[Overview]:
         """See HistoryStore."""
-        return await self._read(lambda connection: reads.overviews(connection, user_id, before, limit))
+        return await self._read(
+            lambda connection: reads.overviews(connection, user_id, before, limit, max_bytes)
+        )
 
     async def overview(self, user_id: str, conversation_id: str) -> Overview | None:
         """See HistoryStore."""

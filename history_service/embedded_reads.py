@@ -20,10 +20,12 @@ from history_service.port import (
     MarkRow,
     MessageKey,
     Overview,
+    Page,
     Persisted,
     Reactions,
     StoredEvent,
     StoredMessage,
+    page_of,
 )
 
 
@@ -101,27 +103,35 @@ def _event_sources(
 
 
 def messages(
-    connection: sqlite3.Connection, conversation_id: str, cut: Cut, newer: bool, limit: int, reader_id: str
-) -> list[StoredMessage]:
+    connection: sqlite3.Connection,
+    conversation_id: str,
+    cut: Cut,
+    newer: bool,
+    limit: int,
+    max_bytes: int,
+    reader_id: str,
+) -> Page[StoredMessage]:
     """HistoryStore.messages."""
     beyond = {(True, False): ">=", (True, True): ">", (False, False): "<", (False, True): "<="}[
         newer, cut.after
     ]
     order = "asc" if newer else "desc"
-    rows = connection.execute(
+    found = connection.execute(
         f"""select sent_at_us, sender_id, message_id, event from messages
             where conversation_id = ? and (sent_at_us, sender_id, message_id) {beyond} (?, ?, ?)
             order by sent_at_us {order}, sender_id {order}, message_id {order} limit ?""",
-        (conversation_id, *cut.key, limit),
-    ).fetchall()
+        (conversation_id, *cut.key, limit + 1),
+    )
+    rows, more = page_of(((row, len(row[3])) for row in found), limit, max_bytes)
     if not rows:
-        return []
+        return Page([], more)
     ends = sorted((rows[0][:3], rows[-1][:3]))
     reactions = _reactions(connection, conversation_id, ends[0], ends[1], reader_id)
-    return [
+    shown = [
         StoredMessage(conversation_id, MessageKey(*row[:3]), row[3], reactions.get(row[:3], ()))
         for row in rows
     ]
+    return Page(shown, more)
 
 
 def named_messages(
@@ -177,8 +187,8 @@ def _reactions(
 
 
 def overviews(
-    connection: sqlite3.Connection, user_id: str, before: tuple[int, str] | None, limit: int
-) -> list[Overview]:
+    connection: sqlite3.Connection, user_id: str, before: tuple[int, str] | None, limit: int, max_bytes: int
+) -> Page[Overview]:
     """HistoryStore.overviews."""
     rows = connection.execute(
         """select conversation_id, last_at_us, participants from (
@@ -188,12 +198,13 @@ def overviews(
         ) join conversations using (conversation_id)
         where last_at_us > 0 and (last_at_us, conversation_id) < (?, ?)
         order by last_at_us desc, conversation_id desc limit ?""",
-        (user_id, *(before or (END.key.sent_at_us, "")), limit),
+        (user_id, *(before or (END.key.sent_at_us, "")), limit + 1),
     ).fetchall()
-    return [
+    seen = (
         _seen_by(connection, user_id, conversation_id, tuple(participants.split("\n")), last_at_us)
         for conversation_id, last_at_us, participants in rows
-    ]
+    )
+    return page_of(((each, each.last_message_bytes) for each in seen), limit, max_bytes)
 
 
 def overview(connection: sqlite3.Connection, user_id: str, conversation_id: str) -> Overview | None:
@@ -210,7 +221,7 @@ def _seen_by(
     last_at_us: int | None,
 ) -> Overview:
     """A conversation as the user sees it; `last_at_us` is that of its last message unless it is given."""
-    latest = messages(connection, conversation_id, END, False, 1, user_id)
+    latest = messages(connection, conversation_id, END, False, 1, 0, user_id).items
     if last_at_us is None:
         last_at_us = latest[0].key.sent_at_us if latest else 0
     marks = tuple(

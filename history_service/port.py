@@ -10,9 +10,11 @@ other everywhere. Ids are ASCII and compared as bytes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 UNREAD_CAP = 1_000
 """Unread messages are counted up to this many."""
@@ -188,6 +190,31 @@ class Overview(NamedTuple):
     marks: tuple[MarkRow, ...]
     """The highest of each marker and kind that the user was told, the user's own too."""
 
+    @property
+    def last_message_bytes(self) -> int:
+        """Size of the last message's event."""
+        return len(self.last_message.event) if self.last_message else 0
+
+
+class Page(NamedTuple, Generic[T]):
+    """The first of what was asked for: as many as asked for, or fewer where they would be too large."""
+
+    items: Sequence[T]
+    more: bool
+    """Whether others follow."""
+
+
+def page_of(sized: Iterable[tuple[T, int]], limit: int, max_bytes: int) -> Page[T]:
+    """The first of these items, each given with its size; takes one more than it gives. See HistoryStore.messages."""
+    items: list[T] = []
+    total = 0
+    for item, size in sized:
+        total += size
+        if len(items) == limit or (items and total > max_bytes):
+            return Page(items, True)
+        items.append(item)
+    return Page(items, False)
+
 
 class EventsAsked(NamedTuple):
     """Which events of a user are asked for."""
@@ -253,9 +280,12 @@ class HistoryStore(ABC):
 
     @abstractmethod
     async def messages(
-        self, conversation_id: str, cut: Cut, newer: bool, limit: int, reader_id: str
-    ) -> Sequence[StoredMessage]:
-        """Messages on one side of a cut, those nearest to it first, at most `limit`."""
+        self, conversation_id: str, cut: Cut, newer: bool, limit: int, max_bytes: int, reader_id: str
+    ) -> Page[StoredMessage]:
+        """Messages on one side of a cut, those nearest to it first, at most `limit`.
+
+        At most `max_bytes` of events together, but at least one message if `limit` is above 0.
+        """
 
     @abstractmethod
     async def named_messages(
@@ -264,8 +294,13 @@ class HistoryStore(ABC):
         """For each (conversation, message) the message, if it is there and `reader_id` takes part in the conversation."""
 
     @abstractmethod
-    async def overviews(self, user_id: str, before: tuple[int, str] | None, limit: int) -> Sequence[Overview]:
-        """The user's conversations that have messages by falling (last_at_us, conversation_id), below `before`."""
+    async def overviews(
+        self, user_id: str, before: tuple[int, str] | None, limit: int, max_bytes: int
+    ) -> Page[Overview]:
+        """The user's conversations that have messages by falling (last_at_us, conversation_id), below `before`.
+
+        At most `limit`, and at most `max_bytes` of last messages together, but at least one.
+        """
 
     @abstractmethod
     async def overview(self, user_id: str, conversation_id: str) -> Overview | None:

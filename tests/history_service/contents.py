@@ -23,9 +23,9 @@ async def contents(
     for partition in made.records:
         shown.append(await store.persisted(made.incarnation, partition))
     for name in names:
-        shown.append(await store.messages(name, BEGINNING, True, ALL, "ann"))
+        shown.append(await store.messages(name, BEGINNING, True, ALL, 2**30, "ann"))
     for user in users:
         asked = EventsAsked(made.incarnation, user, made.partition_of(user), -1, ALL, ALL, 2**30)
         shown.append(await store.events(asked))
-        shown.append(await store.overviews(user, None, ALL))
+        shown.append(await store.overviews(user, None, ALL, 2**30))
     return shown

@@ -38,6 +38,7 @@ from tests.history_service.engines import EmbeddedEngine
 from tests.history_service.written import INCARNATION, WrittenLog, key_of
 
 PAIR = conversation_id(["ann", "bob"])
+SIZE = 2**30
 
 
 def asked(
@@ -97,12 +98,14 @@ class TestWrite:
             await made.store_all(store)
             reactions = reactions_of(made)
             for users in CONVERSATIONS:
-                for message in await store.messages(conversation_id(users), BEGINNING, True, ALL, "ann"):
+                for message in (
+                    await store.messages(conversation_id(users), BEGINNING, True, ALL, SIZE, "ann")
+                ).items:
                     shown = {r.key: (set(r.user_ids), r.total, r.mine) for r in message.reactions}
                     in_force = {key: who for key, who in reactions[message.key].items() if who}
                     assert shown == {key: (who, len(who), "ann" in who) for key, who in in_force.items()}
             for user in USERS:
-                overviews = await store.overviews(user, None, ALL)
+                overviews = (await store.overviews(user, None, ALL, SIZE)).items
                 marks = {
                     (m.conversation_id, m.marker_id, m.kind): m.through for o in overviews for m in o.marks
                 }
@@ -130,9 +133,11 @@ class TestWrite:
             for offset in reversed(range(len(records))):
                 await store.write(made.batch(partition, offset, offset + 1))
         for user in users:
-            (overview,) = await store.overviews(user, None, ALL)
+            (overview,) = (await store.overviews(user, None, ALL, SIZE)).items
             assert [mark.through for mark in overview.marks] == [key_of(second)]
-            (message, _) = await store.messages(overview.conversation_id, BEGINNING, True, ALL, user)
+            (message, _) = (
+                await store.messages(overview.conversation_id, BEGINNING, True, ALL, SIZE, user)
+            ).items
             assert [reactions.key for reactions in message.reactions] == ["-"]
 
     async def test_a_batch_outlives_the_process_that_wrote_it(
@@ -145,7 +150,7 @@ class TestWrite:
         await made.store_all(store)
         await store.close()
         store = await engine.open(tmp_path)
-        messages = await store.messages(PAIR, END, False, 1, "ann")
+        messages = (await store.messages(PAIR, END, False, 1, SIZE, "ann")).items
         assert [message.key for message in messages] == [key_of(ref)]
         await store.close()
 
@@ -167,7 +172,7 @@ class TestWrite:
             made.reaction("bob", ["ann", "bob"], ref, "+", removed, "last")
         await old.store_all(store)
         await new.store_all(store)
-        messages = await store.messages(PAIR, BEGINNING, True, ALL, "ann")
+        messages = (await store.messages(PAIR, BEGINNING, True, ALL, SIZE, "ann")).items
         assert [m.key.message_id for m in messages] == ["m1", "only-new", "only-old"]
         assert [reactions.key for reactions in messages[0].reactions] == ["-"]
         partition = new.partition_of("ann")
@@ -204,7 +209,7 @@ class TestRegister:
         overview = await store.overview("ann", PAIR)
         assert overview is not None
         assert (overview.participants, overview.last_message, overview.unread) == (("ann", "bob"), None, 0)
-        assert await store.overviews("ann", None, ALL) == []
+        assert (await store.overviews("ann", None, ALL, SIZE)).items == []
         assert await store.overview("ann", "x" * 22) is None
 
     async def test_messages_make_their_conversation_known(self, store: HistoryStore) -> None:
@@ -232,15 +237,30 @@ class TestMessages:
         """Each message is on exactly one side of a cut before it, and of one after it, nearest first."""
         for number, key in enumerate(keys):
             for after in (False, True):
-                older = await store.messages(PAIR, Cut(key, after), False, ALL, "ann")
-                newer = await store.messages(PAIR, Cut(key, after), True, ALL, "ann")
+                older = (await store.messages(PAIR, Cut(key, after), False, ALL, SIZE, "ann")).items
+                newer = (await store.messages(PAIR, Cut(key, after), True, ALL, SIZE, "ann")).items
                 assert [m.key for m in reversed(older)] == keys[: number + after]
                 assert [m.key for m in newer] == keys[number + after :]
 
     async def test_the_ends_and_the_limit(self, store: HistoryStore, keys: list[MessageKey]) -> None:
         """From the ends one gets the first and the last; never more than the limit."""
-        assert [m.key for m in await store.messages(PAIR, END, False, 3, "ann")] == keys[:-4:-1]
-        assert [m.key for m in await store.messages(PAIR, BEGINNING, True, 3, "ann")] == keys[:3]
+        assert [m.key for m in (await store.messages(PAIR, END, False, 3, SIZE, "ann")).items] == keys[:-4:-1]
+        assert [m.key for m in (await store.messages(PAIR, BEGINNING, True, 3, SIZE, "ann")).items] == keys[
+            :3
+        ]
+
+    async def test_a_page_is_bounded_in_bytes(self, store: HistoryStore) -> None:
+        """A page ends before it is too large, has at least one message, and says whether others follow."""
+        made = WrittenLog()
+        for number in range(4):
+            made.message("ann", ["bob"], f"m{number}", 10 + number)
+        await made.store_all(store)
+        everything = await store.messages(PAIR, END, False, 4, SIZE, "ann")
+        assert (len(everything.items), everything.more) == (4, False)
+        size = len(everything.items[0].event)
+        for limit, max_bytes, count in ((3, SIZE, 3), (4, 2 * size, 2), (4, 1, 1), (0, SIZE, 0)):
+            page = await store.messages(PAIR, END, False, limit, max_bytes, "ann")
+            assert (len(page.items), page.more) == (count, True)
 
     async def test_named_messages(self, store: HistoryStore, keys: list[MessageKey]) -> None:
         """Messages by name come in the order asked for, those that are not there or not the reader's as None."""
@@ -260,7 +280,7 @@ class TestMessages:
         for n in range(REACTION_KEYS_SHOWN + 5):
             made.reaction(users[3], users, ref, f"~{n:03}", False, f"k{n}")
         await made.store_all(store)
-        (message,) = await store.messages(conversation_id(users), END, False, 1, users[29])
+        (message,) = (await store.messages(conversation_id(users), END, False, 1, SIZE, users[29])).items
         assert len(message.reactions) == REACTION_KEYS_SHOWN
         plus = message.reactions[0]
         assert (plus.key, plus.total, plus.mine) == ("+", 30, True)
@@ -309,14 +329,27 @@ class TestOverviews:
             others = ["bob", "cid", "dan"] if number % 3 == 0 else []
             made.message("ann", [*others, f"peer-{number}"], f"m{number}", 100 + number % 4)
         await made.store_all(store)
-        everything = await store.overviews("ann", None, ALL)
+        everything = (await store.overviews("ann", None, ALL, SIZE)).items
         order = [(overview.last_at_us, overview.conversation_id) for overview in everything]
         assert order == sorted(order, reverse=True)
         assert len(order) == 9
         paged: list[tuple[int, str]] = []
-        while page := await store.overviews("ann", paged[-1] if paged else None, 2):
+        while page := (await store.overviews("ann", paged[-1] if paged else None, 2, SIZE)).items:
             paged += [(overview.last_at_us, overview.conversation_id) for overview in page]
         assert paged == order
+
+    async def test_a_page_is_bounded_in_bytes(self, store: HistoryStore) -> None:
+        """A page ends before its last messages are too large, has at least one, and says whether others follow."""
+        made = WrittenLog()
+        for number in range(4):
+            made.message("ann", [f"peer-{number}"], f"m{number}", 10 + number)
+        await made.store_all(store)
+        everything = await store.overviews("ann", None, 4, SIZE)
+        assert (len(everything.items), everything.more) == (4, False)
+        size = everything.items[0].last_message_bytes
+        for limit, max_bytes, count in ((3, SIZE, 3), (4, 2 * size, 2), (4, 1, 1)):
+            page = await store.overviews("ann", None, limit, max_bytes)
+            assert (len(page.items), page.more) == (count, True)
 
     @pytest.mark.parametrize("count", [0, 1, 998, 999, 1000, 1001, 1500])
     async def test_unread_is_exact_to_999(self, store: HistoryStore, count: int) -> None:
@@ -344,7 +377,7 @@ class TestOverviews:
         refs = [made.message("ann", users, f"m{n}", 10 + n) for n in range(4)]
         made.read_mark("bob", users, refs[1])
         await made.store_all(store)
-        (seen_by_bob,) = await store.overviews("bob", None, ALL)
-        (seen_by_cid,) = await store.overviews("cid", None, ALL)
+        (seen_by_bob,) = (await store.overviews("bob", None, ALL, SIZE)).items
+        (seen_by_cid,) = (await store.overviews("cid", None, ALL, SIZE)).items
         assert ([m.marker_id for m in seen_by_bob.marks], seen_by_bob.unread) == (["bob"], 2)
         assert (seen_by_cid.marks, seen_by_cid.unread) == ((), 4)
