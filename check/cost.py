@@ -1,43 +1,79 @@
 """What a message and an idle stream cost, beside what grpcio itself costs.
 
-    .venv/bin/python -m check.cost [--seconds 8] [--pairs 100] [--idle 2000] [--json FILE]
+    .venv/bin/python -m check.cost [--seconds 8] [--clients 1000] [--under-way 1] [--rate 1] [--idle 2000] [--json FILE]
 
 Starts the raw echo server first and the cell after it, never both at once, each in a process of its own on loopback; this
-process is the clients. CPU is user + system time of the whole server process: for the cell that is everything, history
-included. Figures of one machine at one time compare only with those of the same run: look at the ratios.
+process is the clients, each with one stream on a connection of its own, in pairs that write to each other. CPU is user +
+system time of the whole server process: for the cell that is everything, history included. Latency is from when a message
+was due until it was shown to its recipient, so a late sender hides nothing.
+
+Where the clients used more than 90 % of a core, or sent late, a latency tells of them and not of the server: it is marked.
+Figures of one machine at one time compare only with those of the same run: look at the ratios.
 """
 
 import argparse
 import asyncio
 import json
-import os
+import random
 import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
-
-import grpc
 import jwt
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from check.load import Client, Tally, open_clients
+from check.load import CellClient, Client, EchoClient, Tally, now_us, open_clients, schedule
 from check.servers import Server, cell, echo_server
 
-ECHO_METHOD = "/check.Echo/Stream"
-ECHO_FRAME = b"x" * 256
 SECRET = "only for measuring, and only on this machine"
-IDLE_BATCH = 200
-Figures = dict[str, float]
+BUSY_CORES = 0.9
+"""Of the clients: above, they are the limit."""
+_UNDER_WAY_TO_ITSELF = 200
+_WARM_UP_S = 2.0
+_QUIET_S = 1.5
+"""After which a server has nothing left to do of what was before."""
+_TABLE_WIDTH = 140
 _VARIABLES = {"CELL_JWT_SECRET": SECRET, "CELL_MAX_SENDS_PER_SECOND": "1000000", "CELL_LOG_LEVEL": "warning"}
 """Measures the cell, not its rate limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure with."""
+
+    seconds: float
+    clients: int
+    under_way: int
+    rate: float
+    idle: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One measurement: its load, and what the server spent on it."""
+
+    per_second: float
+    cpu_us: float
+    """Of the server, a message."""
+    server_cores: float
+    client_cores: float
+    p50_ms: float
+    p99_ms: float
+    late_p50_ms: float
+    """By how much the clients sent after a message was due: part of p50_ms that is not the server's."""
+
+    @property
+    def is_client_bound(self) -> bool:
+        """Whether the latency is that of the clients."""
+        return self.client_cores > BUSY_CORES or self.late_p50_ms > self.p50_ms / 2
 
 
 def main() -> None:
@@ -46,208 +82,173 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each measurement")
-    parser.add_argument("--pairs", type=int, default=100, help="pairs of users who write to each other")
+    parser.add_argument("--clients", type=int, default=1000, help="clients, an even number")
+    parser.add_argument("--under-way", type=int, default=1, help="messages to each client, at saturation")
     parser.add_argument(
-        "--idle", type=int, default=2000, help="idle streams, each on a connection of its own"
+        "--rate", type=float, default=1.0, help="messages a second of each client, at low load"
     )
+    parser.add_argument("--idle", type=int, default=2000, help="idle streams to weigh; 0 = none")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
-    figures = uvloop.run(measure(options.seconds, options.pairs, options.idle))
-    _show(figures)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    given = parser.parse_args()
+    options = Options(given.seconds, given.clients, given.under_way, given.rate, given.idle)
+    loads, figures = uvloop.run(measure(options))
+    _show(loads, figures)
+    if given.json:
+        known = {
+            name: asdict(load) | {"is_client_bound": load.is_client_bound} for name, load in loads.items()
+        }
+        given.json.write_text(json.dumps({"loads": known, "figures": figures}, indent=2) + "\n")
 
 
-async def measure(seconds: float, pairs: int, idle: int) -> Figures:
-    """All figures, by name with their unit."""
-    figures: Figures = {}
+async def measure(options: Options) -> tuple[dict[str, Measured], dict[str, float]]:
+    """Measurements under load, and figures with their unit, by name."""
+    loads: dict[str, Measured] = {}
+    figures: dict[str, float] = {}
     async with echo_server() as server:
-        figures["echo_cpu_us"] = await _echo(server, 2 * pairs, seconds)
-        figures["echo_kb_per_stream"] = await _idle_echo(server, idle)
+        if options.idle:
+            echoes = [EchoClient(Tally()) for _ in range(options.idle)]
+            figures["echo_kb_per_stream"] = await _weight(server, echoes)
+        async with _load(server, lambda tally: _echo_clients(options.clients, tally)) as load:
+            loads["echo, saturated"] = await load.saturated(options.seconds, options.under_way)
+            loads["echo, low rate"] = await load.paced(options.rate * options.clients, options.seconds)
     with tempfile.TemporaryDirectory() as folder:
         async with cell(Path(folder), f"127.0.0.1:{_free_port()}", _VARIABLES) as server:
-            figures |= await _pairs(server, pairs, seconds)
-            figures |= await _to_itself(server, seconds)
-            figures["kb_per_stream"] = await _idle_cell(server, idle)
-    figures["message_over_echo"] = figures["message_cpu_us"] / figures["echo_cpu_us"]
-    figures["stream_over_echo"] = figures["kb_per_stream"] / figures["echo_kb_per_stream"]
-    return figures
+            if options.idle:
+                figures["kb_per_stream"] = await _weight(server, _pairs(options.idle, Tally()))
+            async with _load(server, lambda tally: _pairs(options.clients, tally)) as load:
+                figures["cores_without_messages"] = await load.quiet(options.seconds)
+                saturated = loads["1-on-1, saturated"] = await load.saturated(
+                    options.seconds, options.under_way
+                )
+                loads["1-on-1, half of that"] = await load.paced(saturated.per_second / 2, options.seconds)
+                loads["1-on-1, low rate"] = await load.paced(options.rate * options.clients, options.seconds)
+            async with _load(server, lambda tally: [_user("hermit", "hermit", tally)]) as load:
+                loads["one user to itself"] = await load.saturated(options.seconds, _UNDER_WAY_TO_ITSELF)
+    figures["message_over_echo"] = saturated.cpu_us / loads["echo, saturated"].cpu_us
+    if options.idle:
+        figures["stream_over_echo"] = figures["kb_per_stream"] / figures["echo_kb_per_stream"]
+    return loads, figures
 
 
-async def _echo(server: Server, streams: int, seconds: float) -> float:
-    """CPU of the raw server for one frame in and out, each stream sending the next when the last has come back."""
-    count = 0
+class _Load:
+    """Clients with live streams on a server, and what they make it do."""
 
-    async def run(channel: grpc.aio.Channel) -> None:
-        nonlocal count
-        call: Any = channel.stream_stream(ECHO_METHOD)()
-        while True:
-            await call.write(ECHO_FRAME)
-            await call.read()
-            count += 1
+    def __init__(self, server: Server, clients: Sequence[Client], tally: Tally) -> None:
+        self._server = server
+        self._clients = clients
+        self._tally = tally
 
-    channels = [
-        grpc.aio.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)])
-        for _ in range(streams)
-    ]
-    tasks = [asyncio.create_task(run(channel)) for channel in channels]
-    await asyncio.sleep(1)
-    before, start = server.usage(), count
-    await asyncio.sleep(seconds)
-    cost = (server.usage().cpu_us - before.cpu_us) / (count - start)
-    await _cancel(tasks)
-    for channel in channels:
-        await channel.close()
-    return cost
+    async def quiet(self, seconds: float) -> float:
+        """Cores that the server uses while nobody sends."""
+        await asyncio.sleep(_QUIET_S)
+        before = self._server.usage()
+        await asyncio.sleep(seconds)
+        return (self._server.usage().cpu_us - before.cpu_us) / 1e6 / seconds
+
+    async def saturated(self, seconds: float, under_way: int) -> Measured:
+        """Each client sends its next message when one has been shown to it, so `under_way` are on their way to each."""
+        for client in self._clients:
+            client.on_delivered = lambda client=client: client.send(now_us())  # type: ignore[misc]
+            for _ in range(under_way):
+                client.send(now_us())
+        measured = await self._measured(seconds)
+        for client in self._clients:
+            client.on_delivered = lambda: None
+        await self._settled()
+        return measured
+
+    async def paced(self, per_second: float, seconds: float) -> Measured:
+        """So many messages a second, each due at a time of its own: what is sent late counts from when it was due."""
+        pacing = asyncio.create_task(self._pace(per_second))
+        measured = await self._measured(seconds)
+        pacing.cancel()
+        await asyncio.wait((pacing,))
+        await self._settled()
+        return measured
+
+    async def _pace(self, per_second: float) -> None:
+        phases = [random.random() for _ in self._clients]
+        start = time.monotonic()
+        for which, at_s in schedule(len(self._clients), per_second, phases):
+            due = start + at_s
+            if (wait_s := due - time.monotonic()) > 0:
+                await asyncio.sleep(wait_s)
+            self._clients[which].send(int(due * 1e6))
+
+    async def _measured(self, seconds: float) -> Measured:
+        server, tally = self._server, self._tally
+        await asyncio.sleep(_WARM_UP_S)
+        tally.clear_times()
+        usage, client_s, delivered, started = (
+            server.usage(),
+            time.process_time(),
+            tally.delivered,
+            time.monotonic(),
+        )
+        await asyncio.sleep(seconds)
+        took_s = time.monotonic() - started
+        count = tally.delivered - delivered
+        cpu_us = server.usage().cpu_us - usage.cpu_us
+        client_s = time.process_time() - client_s
+        if tally.ended or tally.rejected or count < 2:
+            raise RuntimeError(
+                f"{count} delivered, {tally.rejected} rejected, streams ended: {tally.ended[:3]}"
+            )
+        cuts = statistics.quantiles(tally.latency_us, n=100)
+        return Measured(
+            per_second=count / took_s,
+            cpu_us=cpu_us / count,
+            server_cores=cpu_us / 1e6 / took_s,
+            client_cores=client_s / took_s,
+            p50_ms=cuts[49] / 1e3,
+            p99_ms=cuts[98] / 1e3,
+            late_p50_ms=statistics.median(tally.late_us) / 1e3,
+        )
+
+    async def _settled(self) -> None:
+        """Wait until everything sent was delivered, and the server is done with it."""
+        tally = self._tally
+        for _ in range(600):
+            if tally.delivered >= tally.sent:
+                return await asyncio.sleep(_QUIET_S)
+            await asyncio.sleep(0.1)
+        raise RuntimeError(f"lost: {tally.sent} sent, {tally.delivered} delivered, {tally.rejected} rejected")
 
 
-async def _pairs(server: Server, pairs: int, seconds: float) -> Figures:
-    """Pairs of users at saturation, then at half of that rate, then at one message a second each."""
-    users = [f"user-{i}" for i in range(2 * pairs)]
-    peer = {user: users[i ^ 1] for i, user in enumerate(users)}
+@asynccontextmanager
+async def _load(server: Server, make: Callable[[Tally], Sequence[Client]]) -> AsyncIterator[_Load]:
     tally = Tally()
-    clients, close = await open_clients(server.address, users, _token, tally, channels=len(users))
-    tasks = [
-        asyncio.create_task(work) for client in clients for work in (client.run_reader(), client.run_writer())
-    ]
-    by_user = {client.user: client for client in clients}
-
-    def answer(client: Client) -> Callable[[], None]:
-        return lambda: client.send(peer[client.user])
-
-    for client in clients:
-        client.on_delivered = answer(client)
-        for _ in range(4):
-            client.send(peer[client.user])
-    await asyncio.sleep(2)
-    saturated = await _measured(server, tally, seconds)
-    for client in clients:
-        client.on_delivered = lambda: None
-    await _settled(tally)
-    half = await _paced(server, tally, by_user, peer, saturated["rate"] / 2, seconds)
-    idle = await _paced(server, tally, by_user, peer, float(len(users)), seconds)
-    await _cancel(tasks)
-    await close()
-    return {
-        "message_cpu_us": saturated["cpu_us"],
-        "messages_per_second": saturated["rate"],
-        "message_cpu_us_at_half": half["cpu_us"],
-        "deliver_p50_ms_at_half": half["p50_ms"],
-        "deliver_p99_ms_at_half": half["p99_ms"],
-        "deliver_p50_ms_at_1_per_client": idle["p50_ms"],
-        "deliver_p99_ms_at_1_per_client": idle["p99_ms"],
-        "message_cpu_us_at_1_per_client": idle["cpu_us"],
-        "rejected": float(tally.rejected),
-    }
+    clients = make(tally)
+    close = await open_clients(server.address, clients)
+    try:
+        yield _Load(server, clients, tally)
+    finally:
+        await close()
 
 
-async def _paced(
-    server: Server,
-    tally: Tally,
-    clients: dict[str, Client],
-    peer: dict[str, str],
-    rate: float,
-    seconds: float,
-) -> Figures:
-    """Messages at a fixed rate, each due at a time of its own: a late sender counts against the figure."""
-
-    async def pace() -> None:
-        users = list(clients)
-        start, number = time.monotonic(), 0
-        while True:
-            number += 1
-            due = start + number / rate
-            if (wait := due - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            user = users[number * 7 % len(users)]
-            clients[user].send(peer[user], due)
-
-    task = asyncio.create_task(pace())
-    await asyncio.sleep(1)
-    figures = await _measured(server, tally, seconds)
-    await _cancel([task])
-    await _settled(tally)
-    return figures
-
-
-async def _to_itself(server: Server, seconds: float) -> Figures:
-    """One user to itself over one stream, a bounded number of messages under way."""
-    tally = Tally()
-    [client], close = await open_clients(server.address, ["hermit"], _token, tally, channels=1)
-    client.to_itself = True
-    client.on_delivered = lambda: client.send("hermit")
-    tasks = [asyncio.create_task(client.run_reader()), asyncio.create_task(client.run_writer())]
-    for _ in range(200):
-        client.send("hermit")
-    await asyncio.sleep(1)
-    figures = await _measured(server, tally, seconds)
-    await _cancel(tasks)
-    await close()
-    return {"to_itself_per_second": figures["rate"], "to_itself_cpu_us": figures["cpu_us"]}
-
-
-async def _measured(server: Server, tally: Tally, seconds: float) -> Figures:
-    before, delivered, started = server.usage(), tally.delivered, time.monotonic()
-    tally.deliver_us.clear()
-    tally.accept_us.clear()
-    await asyncio.sleep(seconds)
-    count = tally.delivered - delivered
-    took = time.monotonic() - started
-    if not count:
-        raise RuntimeError(f"nothing was delivered: {tally.rejected} rejected")
-    cuts = statistics.quantiles(tally.deliver_us, n=100)
-    cpu = (server.usage().cpu_us - before.cpu_us) / count
-    return {"cpu_us": cpu, "rate": count / took, "p50_ms": cuts[49] / 1e3, "p99_ms": cuts[98] / 1e3}
-
-
-async def _settled(tally: Tally) -> None:
-    """Wait until everything sent was delivered."""
-    for _ in range(600):
-        if tally.delivered + tally.rejected >= tally.sent:
-            return
-        await asyncio.sleep(0.1)
-    raise RuntimeError(f"lost: {tally.sent} sent, {tally.delivered} delivered, {tally.rejected} rejected")
-
-
-async def _idle_echo(server: Server, streams: int) -> float:
-    """Memory of an open stream, on a connection of its own, after one frame."""
+async def _weight(server: Server, clients: Sequence[Client]) -> float:
+    """KB of memory for each of these streams, on a server that has held none before."""
     before = server.usage().rss_kb
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(server.address, options=options) for _ in range(streams)]
-    calls: list[Any] = [channel.stream_stream(ECHO_METHOD)() for channel in channels]
-    for start in range(0, streams, IDLE_BATCH):
-        await asyncio.gather(*(_once(call) for call in calls[start : start + IDLE_BATCH]))
-    used = server.usage().rss_kb - before
-    for channel in channels:
-        await channel.close()
-    return used / streams
-
-
-async def _once(call: Any) -> None:
-    await call.write(ECHO_FRAME)
-    await call.read()
-
-
-async def _idle_cell(server: Server, streams: int) -> float:
-    before = server.usage().rss_kb
-    users = [f"idle-{i}" for i in range(streams)]
-    _, close = await open_clients(server.address, users, _token, Tally(), channels=streams)
-    await asyncio.sleep(1)
-    used = server.usage().rss_kb - before
+    close = await open_clients(server.address, clients)
+    await asyncio.sleep(_QUIET_S)
+    used_kb = server.usage().rss_kb - before
     await close()
-    return used / streams
+    await asyncio.sleep(_QUIET_S)
+    return used_kb / len(clients)
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, grpc.RpcError):
-            await task
+def _echo_clients(count: int, tally: Tally) -> Sequence[Client]:
+    return [EchoClient(tally) for _ in range(count)]
 
 
-def _token(user: str) -> str:
-    return jwt.encode({"sub": user, "exp": int(time.time()) + 86_400}, SECRET, algorithm="HS256")
+def _pairs(count: int, tally: Tally) -> Sequence[Client]:
+    """Users who write to each other, two and two."""
+    return [_user(f"user-{i}", f"user-{i ^ 1}", tally) for i in range(count)]
+
+
+def _user(user: str, peer: str, tally: Tally) -> Client:
+    claims: dict[str, Any] = {"sub": user, "exp": int(time.time()) + 86_400}
+    return CellClient(user, peer, jwt.encode(claims, SECRET, algorithm="HS256"), tally)
 
 
 def _free_port() -> int:
@@ -256,11 +257,33 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _show(figures: Figures) -> None:
-    table = Table("figure", "value")
+def _show(loads: dict[str, Measured], figures: dict[str, float]) -> None:
+    console = Console(width=_TABLE_WIDTH)
+    columns = (
+        "a second",
+        "CPU µs each",
+        "server cores",
+        "p50 ms",
+        "p99 ms",
+        "sent late p50 ms",
+        "client cores",
+    )
+    table = Table("load", *columns)
+    for name, load in loads.items():
+        mark = " (clients)" if load.is_client_bound else ""
+        table.add_row(
+            name,
+            f"{load.per_second:,.0f}",
+            f"{load.cpu_us:,.1f}",
+            f"{load.server_cores:.2f}",
+            f"{load.p50_ms:,.2f}{mark}",
+            f"{load.p99_ms:,.2f}{mark}",
+            f"{load.late_p50_ms:,.2f}",
+            f"{load.client_cores:.2f}",
+        )
+    console.print(table)
     for name, value in figures.items():
-        table.add_row(name, f"{value:,.2f}")
-    Console().print(table)
+        console.print(f"{name}: {value:,.3g}")
 
 
 if __name__ == "__main__":
