@@ -97,6 +97,19 @@ class Client:
         """Wait until the client has everything that it missed. Raises ClientFailed."""
         await self._connection.until(lambda: self._connection.protocol.is_online)
 
+    async def offline(self) -> str:
+        """Wait until a stream breaks or cannot be had, and say why, for people. The client is trying again already.
+
+        Returns at once while that is so; `online` waits for the end of it. Raises ClientFailed.
+        """
+        await self._connection.until(lambda: bool(self._connection.protocol.trouble))
+        return self._connection.protocol.trouble
+
+    async def caught_up(self) -> None:
+        """Wait until the client is online and `events` has given everything that was missed. Raises ClientFailed."""
+        protocol = self._connection.protocol
+        await self._connection.until(lambda: protocol.is_online and not protocol.inbox.has_events)
+
     @property
     def is_online(self) -> bool:
         """Whether there is a stream, and it has told everything that was missed."""

@@ -55,6 +55,11 @@ class Inbox:
         """Whether there is something to hand over, once what was handed over is taken."""
         return bool(self._queue)
 
+    @property
+    def has_events(self) -> bool:
+        """Whether there is more than positions behind what was handed over."""
+        return any(waiting.event is not None for waiting in self._queue)
+
     def put(self, event: Event, cursor: str | None, size: int = 0, command_id: str = "") -> None:
         """Add at the end."""
         waiting = Waiting(event, cursor, size + _EVENT_BYTES, command_id)

@@ -60,6 +60,8 @@ class Protocol:
         self.failure: ClientFailed | None = None
         self.is_online = False
         """Whether the present stream has been told all that was missed."""
+        self.trouble = ""
+        """Why there is no stream, for people, until one has told all that was missed."""
         self.token_due_s = NEVER_S
         """When a new token is to be had for the present stream; answer with `new_token` or `no_token`."""
         self._settings = settings
@@ -324,6 +326,7 @@ class Protocol:
         self.outbox.resumed(stream.view, now_s)
         if not stream.is_deaf:
             self.is_online = True
+            self.trouble = ""
             self._pass_to(resumed.cursor)
 
     def _reload(self, stream: Stream, cause: type[Reloaded], now_s: float) -> None:
@@ -428,6 +431,8 @@ class Protocol:
             stream.leave(now_s + self._settings.leave_s, stream.view.opened_s + _OWN_REOPEN_S)
 
     def _ended_by_cell(self, end: End, now_s: float) -> None:
+        if self.failure is None:
+            self.trouble = end.detail or end.code
         pause_s = self._backoff.failed()
         self._not_before_s = now_s + max(pause_s, end.retry_after_s or 0.0)
         if end.code == "UNAUTHENTICATED":

@@ -153,6 +153,42 @@ async def test_what_the_cell_asks_to_try_later_is_tried_later() -> None:
     assert tries == [message_id] * 3
 
 
+async def test_an_application_can_tell_its_user_how_things_stand() -> None:
+    """`offline` says why there is no stream, `online` that there is one, `caught_up` that what was missed was given."""
+
+    async def breaks(talk: Talk) -> None:
+        await talk.open()
+        await talk.command()
+
+    async def goes_on(talk: Talk) -> None:
+        await talk.command()
+        await talk.welcome()
+        await talk.tell(message_event("c1", "missed"), message_event("c2", "missed"))
+        await talk.resumed("c2")
+        await talk.accept_all()
+
+    async with scripted_cell(breaks, goes_on) as cell, client_of(cell.address) as client:
+        events = client.events()
+        assert isinstance(await anext(events), Started)
+        await client.caught_up()
+        sending = asyncio.create_task(client.send("hi", to="bob"))
+        assert await client.offline() == "the script is over"
+        await client.online()
+        caught_up = asyncio.create_task(client.caught_up())
+        assert await take(events, 1)
+        await asyncio.sleep(0)
+        assert not caught_up.done()
+        assert await take(events, 1)
+        await caught_up
+        await sending
+        offline = asyncio.create_task(client.offline())
+        await asyncio.sleep(0)
+        assert not offline.done()
+        await client.close()
+        with pytest.raises(ClientFailed):
+            await offline
+
+
 async def test_only_the_callers_own_deadline_makes_an_outcome_unknown() -> None:
     """Sent and never answered: OutcomeUnknown. Refused until the deadline, or never sent: NotDone."""
 
