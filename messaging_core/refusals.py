@@ -1,4 +1,7 @@
-"""Every way in which the cell says no: one table from the reason to what a client sees; docs/errors.md says it."""
+"""Every reason for which the cell says no: one table from the reason to what a client sees; docs/errors.md says it.
+
+A refused command leaves its stream alone. What ends a stream is in messaging_server/endings.py, by the same reasons.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +12,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 
 Reason = messaging.RejectedReason
 Outcome = messaging.RejectedOutcome
+_NOT_DONE, _UNKNOWN = messaging.REJECTED_OUTCOME_NOT_DONE, messaging.REJECTED_OUTCOME_UNKNOWN
 
 
 class Rule(NamedTuple):
@@ -18,6 +22,8 @@ class Rule(NamedTuple):
     """Of a unary call that fails for this reason."""
     retry_after_s: float | None
     """When to try again unless the refusal says otherwise; None = trying it unchanged does not help."""
+    outcomes: "tuple[messaging.RejectedOutcome, ...]" = (_NOT_DONE,)
+    """Of a command or call that is refused for it."""
 
 
 RULES: dict[int, Rule] = {
@@ -33,8 +39,8 @@ RULES: dict[int, Rule] = {
     messaging.REJECTED_REASON_CURSOR_INVALID: Rule(grpc.StatusCode.INVALID_ARGUMENT, None),
     messaging.REJECTED_REASON_TOKEN_INVALID: Rule(grpc.StatusCode.UNAUTHENTICATED, None),
     messaging.REJECTED_REASON_UNSUPPORTED: Rule(grpc.StatusCode.UNIMPLEMENTED, None),
-    messaging.REJECTED_REASON_UNAVAILABLE: Rule(grpc.StatusCode.UNAVAILABLE, 1.0),
-    messaging.REJECTED_REASON_DEADLINE: Rule(grpc.StatusCode.DEADLINE_EXCEEDED, 0.0),
+    messaging.REJECTED_REASON_UNAVAILABLE: Rule(grpc.StatusCode.UNAVAILABLE, 1.0, (_NOT_DONE, _UNKNOWN)),
+    messaging.REJECTED_REASON_DEADLINE: Rule(grpc.StatusCode.DEADLINE_EXCEEDED, 0.0, (_UNKNOWN,)),
 }
 
 

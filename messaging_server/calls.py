@@ -6,7 +6,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.clock import wall_us
 from messaging_core.refusals import Refused
 from messaging_server import pieces
-from messaging_server.content import invalid
+from messaging_server.content import invalid, too_large
 from messaging_server.pipeline import CommandDesk, Pending, Pipeline
 from messaging_server.records import message_ref
 from messaging_server.session import APPENDING, client_id_of
@@ -32,11 +32,13 @@ class _Call:
         """The next command."""
         name = command.WhichOneof("command")
         try:
-            self._pipeline.check_id(command.command_id)
+            self._pipeline.check(command)
             if name in APPENDING:
                 self._positions[command.command_id] = position
                 self._pipeline.take(command)
-            elif name == "ping":
+                return
+            self._pipeline.count_other()
+            if name == "ping":
                 pong = pieces.pong(command.command_id, wall_us())
                 self.outcomes[position] = messaging.Outcome(pong=pong)
             elif name in _OF_A_STREAM:
@@ -86,7 +88,7 @@ async def execute(
     if not request.commands:
         raise invalid("commands", "name at least one command")
     if len(request.commands) > limit:
-        raise invalid("commands", f"commands of a call: at most {limit}", limit)
+        raise too_large("commands", "commands of a call", limit)
     call = _Call(desk, user_id)
     for position, command in enumerate(request.commands):
         call.take(position, command)

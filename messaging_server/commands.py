@@ -54,9 +54,9 @@ Honoured = Callable[[int], bool]
 
 
 def prepare(command: messaging.Command, sender_id: str, limits: Limits, honoured: Honoured) -> Prepared:
-    """Check a command that appends. Raises Refused, naming field and limit."""
+    """Check a command that appends and has passed `check_traceparent`. Raises Refused, naming field and limit."""
     name = command.WhichOneof("command")
-    traceparent = checked_traceparent(command.traceparent)
+    traceparent = command.traceparent
     if name == "send_message":
         return prepare_message(command.send_message, sender_id, limits, honoured, traceparent)
     if name == "react":
@@ -74,13 +74,12 @@ def prepare(command: messaging.Command, sender_id: str, limits: Limits, honoured
     raise Refused(messaging.REJECTED_REASON_UNSUPPORTED, "this server does not know this command", "command")
 
 
-def checked_traceparent(value: str) -> str:
-    """A W3C trace context as it came, if it is one by its size. Raises Refused."""
+def check_traceparent(value: str) -> None:
+    """A W3C trace context goes as it came, if it can be one by its size. Raises Refused."""
     if len(value) > MAX_TRACEPARENT_BYTES:
         raise too_large("traceparent", "bytes of a trace context", MAX_TRACEPARENT_BYTES)
     if value and not (value.isascii() and value.isprintable()):
         raise invalid("traceparent", "not a W3C trace context")
-    return value
 
 
 def prepare_message(

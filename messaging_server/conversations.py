@@ -8,11 +8,21 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.events import HistoryUnavailable
 from messaging_core.refusals import Refused
 from messaging_server.commands import Prepared
+from messaging_server.content import invalid
 from messaging_server.ports import ConversationRegistry
+
+_NAMES_A_MESSAGE: dict[int, str] = {
+    log.EVENT_KIND_MESSAGE: "reply_to",
+    log.EVENT_KIND_REACTION_CHANGED: "message",
+    log.EVENT_KIND_RECEIVED_MARK: "through",
+    log.EVENT_KIND_READ_MARK: "through",
+}
+"""The field by which a command names a message, by its cell.log.v1.EventKind."""
 
 Found = tuple[str, ...] | Refused
 """The participants, in byte order, or why they are not to be had."""
@@ -34,9 +44,15 @@ def admitted(prepared: Prepared, found: Found) -> tuple[str, ...]:
     """The participants, if this command may be told to them. Raises Refused."""
     if isinstance(found, Refused):
         raise found
-    if not all(user_id in found for user_id in prepared.named):
-        raise not_found()
+    for user_id in prepared.named:
+        if user_id not in found:
+            raise not_found() if user_id == prepared.sender_id else _of_no_participant(prepared.kind)
     return found
+
+
+def _of_no_participant(kind: int) -> Refused:
+    """A message that is named is none of the conversation's; told only to its participants, who know one another."""
+    return invalid(f"{_NAMES_A_MESSAGE[kind]}.sender_id", "this user does not take part in the conversation")
 
 
 class KnownConversations:
@@ -90,8 +106,12 @@ class Conversations:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def known(self, prepared: Prepared) -> tuple[str, ...] | None:
-        """The participants if the conversation is known to be registered."""
-        return self._known.get(prepared.conversation_id)
+        """The participants if the conversation is known to be registered, and the sender is one of them.
+
+        To others it is as little known as one that does not exist: the registry is asked, and answers alike, or not at all.
+        """
+        participants = self._known.get(prepared.conversation_id)
+        return participants if participants and prepared.sender_id in participants else None
 
     def find(self, prepared: Prepared, then: Callable[[Found], None]) -> None:
         """Ask for them, or register those that the command names; `then` is called later, never from within."""

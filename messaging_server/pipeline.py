@@ -14,7 +14,8 @@ from event_log.port import EventLog, Fate, LogError, NewRecord, Settled
 from messaging_core.clock import HybridClock
 from messaging_core.limits import ACCEPT_DEADLINE_S
 from messaging_core.refusals import Refused
-from messaging_server.commands import Prepared, prepare
+from messaging_server.commands import Prepared, check_traceparent, prepare
+from messaging_server.content import invalid
 from messaging_server.conversations import Conversations, Found, admitted, unavailable
 from messaging_server.recent import Rates, RecentCommands, RecentMarks
 from messaging_server.records import encode_origin, told_to
@@ -82,10 +83,15 @@ class CommandDesk:
     """Monotonic seconds."""
     on_change: Callable[[], None]
     """Called after outcomes were given that no frame, timer or link led to."""
+    other_rates: Rates = field(init=False)
+    """Of commands that append nothing: as many again."""
     held_bytes: int = 0
     marks: RecentMarks = field(default_factory=RecentMarks)
     _batch: list[NewRecord[Pending]] = field(default_factory=list)
     _deadlines: deque[Pending] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.other_rates = Rates(self.settings.limits.max_sends_per_second, self.settings.rated_users)
 
     def hand_over(self, pending: Pending, found: Found) -> None:
         """Stamp a command and put it into the batch that `submit` gives to the log, or refuse it."""
@@ -201,12 +207,20 @@ class Pipeline:
         self.count = 0
         """Commands without an outcome yet."""
 
-    def check_id(self, command_id: int) -> None:
-        """Command ids are above 0 and rise. Raises Refused."""
+    def check(self, command: messaging.Command) -> None:
+        """What holds for every command: ids are above 0 and rise, a trace context is one. Raises Refused."""
+        command_id = command.command_id
         if command_id <= self._last_id:
-            detail = "command ids are greater than 0 and rise"
-            raise Refused(messaging.REJECTED_REASON_INVALID_FIELD, detail, "command_id")
+            raise invalid("command_id", "command ids are greater than 0 and rise")
         self._last_id = command_id
+        if traceparent := command.traceparent:
+            check_traceparent(traceparent)
+
+    def count_other(self) -> None:
+        """Count a command that appends nothing: these have a rate of their own. Raises Refused."""
+        desk = self._desk
+        if wait_s := desk.other_rates.take(self._user_id, desk.now_s()):
+            raise _rate_limited(desk.settings.limits.max_sends_per_second, wait_s)
 
     def take(self, command: messaging.Command) -> None:
         """Take a command that appends. Raises Refused, or its outcome comes later. `CommandDesk.submit` follows."""

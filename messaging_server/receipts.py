@@ -69,7 +69,10 @@ class Receipts:
         self._settle_if_told()
 
     def mark_refused(self, refused: Refused, sender_id: str, through: Delivered) -> None:
-        """A mark is not, or that is not known: it is told again."""
+        """A mark is not, or that is not known: it is told again, by the next acknowledgement or the stream's next turn.
+
+        Not at once: the log that has refused it would be asked again by every stream, and marks can wait.
+        """
         self._under_way -= 1
         self._marks.put_back(sender_id, through)
         if self._ack_id:

@@ -2,6 +2,10 @@
 
 from messaging_core.limits import DEDUP_WINDOW_S
 
+_BURST_S = 1.0
+"""What may be taken ahead of the rate, as time."""
+_ROUNDING_S = 1e-6
+
 
 class RecentCommands:
     """Payload digests of commands handed to the log, to refuse an id that is used again for something else (R3).
@@ -71,24 +75,36 @@ class RecentMarks:
 
 
 class Rates:
-    """One token bucket per user: `rate` commands a second lasting, and a burst of as much again."""
+    """`rate` commands a second of each user, lasting, and a burst of as much again.
 
-    __slots__ = ("_bound", "_buckets", "_rate")
+    Generic cell rate algorithm (ITU-T I.371): for each user the time until which what it has taken is paid for. Who is not
+    ahead of the clock has a full burst, and is forgotten.
+    """
+
+    __slots__ = ("_bound", "_paid_until_s", "_step_s")
 
     def __init__(self, rate: int, bound: int) -> None:
-        self._rate = float(rate)
+        self._step_s = 1.0 / rate
         self._bound = bound
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._paid_until_s: dict[str, float] = {}
 
     def take(self, user_id: str, now_s: float) -> float:
         """Take one; 0, or if there is none the seconds until there is."""
-        tokens, since_s = self._buckets.pop(user_id, (self._rate, now_s))
-        tokens = min(self._rate, tokens + (now_s - since_s) * self._rate)
-        wait_s = 0.0 if tokens >= 1.0 else (1.0 - tokens) / self._rate
-        self._buckets[user_id] = (tokens if wait_s else tokens - 1.0, now_s)
-        if len(self._buckets) > self._bound:
-            del self._buckets[next(iter(self._buckets))]
-        return wait_s
+        paid_until_s = max(self._paid_until_s.pop(user_id, now_s), now_s) + self._step_s
+        wait_s = paid_until_s - now_s - _BURST_S
+        if wait_s > _ROUNDING_S:
+            self._paid_until_s[user_id] = paid_until_s - self._step_s
+            return wait_s
+        self._paid_until_s[user_id] = paid_until_s
+        self._trim(now_s)
+        return 0.0
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._paid_until_s)
+
+    def _trim(self, now_s: float) -> None:
+        for _ in range(2):
+            oldest = next(iter(self._paid_until_s))
+            if self._paid_until_s[oldest] > now_s and len(self._paid_until_s) <= self._bound:
+                return
+            del self._paid_until_s[oldest]

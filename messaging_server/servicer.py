@@ -101,9 +101,9 @@ class MessagingServicer(grpc.GenericRpcHandler):
     ) -> bytes:
         identity = await self._identify(context)
         if self._streams.refusing or self._streams.was_paused:
-            ending = endings.LEAVING if self._streams.refusing else endings.PAUSED
-            reason = messaging.REJECTED_REASON_UNAVAILABLE
-            await grpc_status.abort(context, Refused(reason, ending.detail))
+            await grpc_status.abort(
+                context, endings.call_refused(endings.LEAVING if self._streams.refusing else endings.PAUSED)
+            )
         try:
             request = kind.FromString(data)
         except DecodeError:
@@ -118,7 +118,6 @@ class MessagingServicer(grpc.GenericRpcHandler):
         opened = self._streams.open(await self._identify(context), context)
         if isinstance(opened, Ending):
             await abort(context, opened)
-            raise AssertionError("abort raises")
         return opened
 
     async def _finish(self, stream: Stream, context: "Context") -> None:
@@ -135,4 +134,3 @@ class MessagingServicer(grpc.GenericRpcHandler):
             return identify(context.invocation_metadata(), self._authenticator)
         except TokenInvalid as error:
             await abort(context, endings.token_invalid(str(error)))
-            raise AssertionError("abort raises") from None

@@ -10,6 +10,7 @@ timer of its own. About 1.5 KB; a direct message not yet acknowledged adds 0.7 K
 
 from dataclasses import dataclass
 
+import structlog
 from google.protobuf.message import DecodeError
 
 from cell.messaging.v1 import messaging_pb2 as messaging
@@ -25,6 +26,7 @@ from messaging_server.presence import Agenda, User
 from messaging_server.receipts import Receipts
 from messaging_server.subscription import CLOSED, NEVER_S, Subscription
 
+_log = structlog.get_logger(__name__)
 APPENDING = frozenset(("send_message", "react", "unreact", "mark_read", "mark_received"))
 
 
@@ -110,6 +112,12 @@ class Session(Subscription):
         self._hello_by_s = NEVER_S
         self._shared.desk.clock.observe(start.time_us)
         self._put_outcome(welcome_piece(self._identity, self.session_id, self._settings))
+        _log.debug(
+            "stream opened",
+            session=self.session_id,
+            client_id=hello.client_id,
+            client_info=hello.client_info,
+        )
         return self.start(start)
 
     def half_closed(self) -> None:
@@ -244,10 +252,11 @@ class Session(Subscription):
         if name == "hello" or self._hello_by_s != NEVER_S:
             return self._open_with(command, name)
         try:
-            self._pipeline.check_id(command.command_id)
+            self._pipeline.check(command)
             if name in APPENDING:
-                self._pipeline.take(command)
-            elif name == "ping":
+                return self._pipeline.take(command)
+            self._pipeline.count_other()
+            if name == "ping":
                 self._put_outcome(pieces.pong_piece(command.command_id, wall_us()))
             elif name == "acknowledge":
                 self._acknowledge(command)
@@ -265,7 +274,7 @@ class Session(Subscription):
         if self._hello_by_s == NEVER_S:
             return self.end(endings.HELLO_TWICE)
         try:
-            self._pipeline.check_id(command.command_id)
+            self._pipeline.check(command)
         except Refused as refused:
             return self.end(endings.by(refused))
         return self.open(command.hello)
@@ -318,7 +327,7 @@ class Session(Subscription):
         if now_s >= self._hello_by_s:
             self.end(endings.HELLO_LATE)
         elif now_s >= self._expires_s:
-            self.end(endings.token_invalid("the access token has run out"))
+            self.end(endings.TOKEN_RUN_OUT)
         elif now_s >= self._close_s and not self._pipeline.count:
             self.end(endings.LEAVING)
         elif now_s >= self._expires_s - self._settings.expiry_notice_s and not self._warned:

@@ -34,7 +34,7 @@ class ServerSettings:
     """How long a command may wait for that. Longer: UNAVAILABLE, not done."""
 
     slow_consumer_s: float = 30.0
-    """A stream that has something to take and takes nothing for this long ends with SLOW_CONSUMER (R12)."""
+    """A stream that has something to take and takes nothing for this long ends: RESOURCE_EXHAUSTED (R12)."""
     checkpoint_s: float = 30.0
     """At most one checkpoint of an idle stream in this time (R10)."""
     retry_s: float = 0.5

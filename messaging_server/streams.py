@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
 import structlog
@@ -82,11 +82,10 @@ class Stream(Session):
             future.set_result(None)
 
 
-async def abort(context: "Context", ending: Ending) -> None:
+async def abort(context: "Context", ending: Ending) -> NoReturn:
     """End a call with this status. Raises what gRPC raises for that."""
-    if ending.refused is not None:
-        await grpc_status.abort(context, ending.refused)
-    await context.abort(ending.status, ending.detail)
+    assert ending.refused is not None, "a call that ends well is not aborted"
+    await grpc_status.abort(context, ending.refused, ending.status)
 
 
 class Streams:

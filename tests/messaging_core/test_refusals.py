@@ -1,14 +1,12 @@
 """The table of refusals, whole and consistent with the contract."""
 
-from pathlib import Path
-
 import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.refusals import RULES, Refused, reason_name
+from tests.support.errors_document import hint_told, outcomes_told, rows_of
 
-DOCS = Path(__file__).resolve().parents[2] / "docs/errors.md"
 REASONS = [value for value in messaging.RejectedReason.values() if value]
 
 
@@ -46,18 +44,17 @@ def test_a_refusal_is_not_done_unless_it_says_so() -> None:
     assert str(refused) == "REJECTED_REASON_TOO_LARGE: too large"
 
 
-def _documented(heading: str) -> list[list[str]]:
-    """Cells of the first table below a heading of docs/errors.md, without its head."""
-    section = DOCS.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
-    return [[cell.strip(" `") for cell in row] for row in rows]
-
-
 def test_the_documentation_has_every_reason() -> None:
-    """docs/errors.md says of each reason what the table says."""
-    rows = [row[:3] for row in _documented("A command or a call is refused")]
-    hints = {None: "", 0.0: "0 s", 0.1: "0.1 s", 1.0: "1 s"}
+    """docs/errors.md says of each reason what the table says, and that such a refusal leaves the stream alone."""
+    rows = [row[:5] for row in rows_of("reason") if row[2:3] == ["goes on"]]
     assert rows == [
-        [reason_name(reason), RULES[reason].status.name, hints[RULES[reason].retry_after_s]]
-        for reason in REASONS
+        [
+            reason_name(reason),
+            rule.status.name,
+            "goes on",
+            outcomes_told(rule.outcomes),
+            hint_told(rule.retry_after_s),
+        ]
+        for reason, rule in RULES.items()
     ]
+    assert list(RULES) == REASONS

@@ -12,7 +12,7 @@ from cell.messaging.v1 import messaging_pb2 as m
 from messaging_core.ids import conversation_id
 from messaging_core.limits import Limits
 from messaging_core.refusals import Refused
-from messaging_server.commands import Prepared, prepare, time_us
+from messaging_server.commands import Prepared, check_traceparent, prepare, time_us
 
 LIMITS = Limits(max_recipients=5, max_content_bytes=2_000)
 NOW = Timestamp(seconds=1_000, nanos=5_000)
@@ -117,8 +117,6 @@ TOO_LARGE, INVALID = m.REJECTED_REASON_TOO_LARGE, m.REJECTED_REASON_INVALID_FIEL
         (read(through=None), INVALID, "through", 0),
         (read(participants=to(*"abcdef")), m.REJECTED_REASON_TOO_MANY_RECIPIENTS, "participants.user_ids", 5),
         (m.Command(command_id=1), m.REJECTED_REASON_UNSUPPORTED, "command", 0),
-        (m.Command(mark_read=m.MarkRead(), traceparent="x" * 65), TOO_LARGE, "traceparent", 64),
-        (m.Command(mark_read=m.MarkRead(), traceparent="é"), INVALID, "traceparent", 0),
     ],
 )
 def test_what_passes_a_bound_is_refused_by_its_name(
@@ -206,3 +204,15 @@ def test_kinds() -> None:
     """Marks have no command id and no digest: they are state."""
     found = prepared(read())
     assert (found.kind, found.command_id, found.digest) == (log.EVENT_KIND_READ_MARK, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "limit"), [("x" * 65, TOO_LARGE, 64), ("é", INVALID, 0), ("a\n", INVALID, 0)]
+)
+def test_a_trace_context_is_printable_ascii_of_64_bytes(value: str, reason: int, limit: int) -> None:
+    """More or other than that is refused by its name; an empty one is none."""
+    check_traceparent("")
+    check_traceparent("0" * 64)
+    with pytest.raises(Refused) as refused:
+        check_traceparent(value)
+    assert (refused.value.reason, refused.value.field, refused.value.limit) == (reason, "traceparent", limit)

@@ -1,12 +1,14 @@
 import asyncio
 
+import pytest
+
 from cell.messaging.v1 import messaging_pb2 as m
 from messaging_core.events import HistoryUnavailable
 from messaging_core.ids import conversation_id
 from messaging_core.limits import Limits
 from messaging_core.refusals import Refused
 from messaging_server.commands import Prepared, prepare
-from messaging_server.conversations import Conversations, Found, KnownConversations
+from messaging_server.conversations import Conversations, Found, KnownConversations, admitted, not_found
 from tests.messaging_server.memory_cell import text_message
 
 AB = conversation_id(["alice", "bob"])
@@ -38,9 +40,17 @@ def named(to: str = "bob") -> Prepared:
     return prepare(text_message(to, "x", "m"), "alice", Limits(), lambda time: True)
 
 
-def by_id() -> Prepared:
+def by_id(sender: str = "alice", answers: str = "") -> Prepared:
     send = m.SendMessage(message_id="m", conversation_id=AB, content=m.Content(text="x"))
-    return prepare(m.Command(send_message=send), "alice", Limits(), lambda time: True)
+    if answers:
+        send.reply_to.CopyFrom(ref_of(answers))
+    return prepare(m.Command(send_message=send), sender, Limits(), lambda time: True)
+
+
+def ref_of(sender: str) -> m.MessageRef:
+    ref = m.MessageRef(conversation_id=AB, sender_id=sender, message_id="m")
+    ref.sent_at.FromSeconds(1)
+    return ref
 
 
 def front(registry: Registry, **changes: float) -> Conversations:
@@ -75,6 +85,38 @@ async def test_a_conversation_named_by_id_is_looked_up() -> None:
     assert missing.reason == m.REJECTED_REASON_NOT_FOUND
     assert await (await ask(conversations, named())) == ("alice", "bob")
     assert registry.calls == ["look up", "register"]
+
+
+async def test_to_an_outsider_a_known_conversation_is_as_little_known_as_one_that_is_none() -> None:
+    """The registry is asked either way, so that neither the answer nor its absence while it is away tells them apart."""
+    registry = Registry()
+    registry.gate.set()
+    conversations = front(registry)
+    await (await ask(conversations, named()))
+    assert conversations.known(by_id()) == ("alice", "bob")
+    assert conversations.known(by_id("eve")) is None
+    found = await (await ask(conversations, by_id("eve")))
+    with pytest.raises(Refused) as refused:
+        admitted(by_id("eve"), found)
+    assert (refused.value.reason, refused.value.detail) == (not_found().reason, not_found().detail)
+
+
+def test_a_message_of_no_participant_is_a_wrong_field() -> None:
+    """A participant is told which field names a user who does not take part; an outsider is told nothing of that."""
+    mark = m.MarkRead(through=ref_of("eve"))
+    react = m.React(reaction_id="r", message=ref_of("eve"), key="x")
+    for prepared, field in (
+        (by_id(answers="eve"), "reply_to.sender_id"),
+        (prepare(m.Command(react=react), "alice", Limits(), lambda time: True), "message.sender_id"),
+        (prepare(m.Command(mark_read=mark), "alice", Limits(), lambda time: True), "through.sender_id"),
+    ):
+        with pytest.raises(Refused) as refused:
+            admitted(prepared, ("alice", "bob"))
+        assert (refused.value.reason, refused.value.field) == (m.REJECTED_REASON_INVALID_FIELD, field)
+    with pytest.raises(Refused) as refused:
+        admitted(by_id("eve", answers="eve"), ("alice", "bob"))
+    assert refused.value.reason == m.REJECTED_REASON_NOT_FOUND
+    assert admitted(by_id(answers="bob"), ("alice", "bob")) == ("alice", "bob")
 
 
 async def test_a_registry_that_is_away_or_slow_is_unavailable() -> None:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,7 +96,7 @@ class Desk:
         command = text_message(to, text, message_id or f"m{number}", **fields)
         command.command_id = number
         try:
-            self.pipeline.check_id(number)
+            self.pipeline.check(command)
             self.pipeline.take(command)
         except Refused as refused:
             self._note(number, refused)
@@ -349,3 +350,20 @@ def test_a_mark_that_does_not_rise_is_accepted_without_a_record() -> None:
     mark_read(5, 21)
     assert len(desk.log.appended) == 1
     assert desk.pipeline.count == 1
+
+
+def test_commands_that_append_nothing_have_a_rate_of_their_own() -> None:
+    """Beyond it they are RATE_LIMITED, with the limit and when to come back; those that append are not counted with them."""
+    desk = Desk(limits=Limits(max_sends_per_second=3))
+    for _ in range(3):
+        desk.pipeline.count_other()
+    with pytest.raises(Refused) as refused:
+        desk.pipeline.count_other()
+    assert (refused.value.reason, refused.value.limit) == (m.REJECTED_REASON_RATE_LIMITED, 3)
+    assert 0 < (refused.value.retry_seconds() or 0) <= 1 / 3
+    desk.send(1)
+    desk.conversations.answer()
+    desk.log.settle()
+    assert desk.outcomes == [(1, "accepted")]
+    desk.now_s += 0.34
+    desk.pipeline.count_other()

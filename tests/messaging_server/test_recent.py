@@ -50,6 +50,19 @@ def test_rates_are_bounded() -> None:
     assert len(rates) == 2
 
 
+def test_who_is_not_ahead_of_the_rate_is_forgotten() -> None:
+    """Many users with a command now and then take no lasting memory; one in a burst keeps what it has used."""
+    rates = Rates(10, 1_000)
+    for _ in range(10):
+        rates.take("hasty", 1_000.0)
+    for n in range(500):
+        assert rates.take(f"u{n}", 1_000.5 + n / 1_000) == 0.0
+    assert rates.take("hasty", 1_000.6) == 0.0
+    for n in range(500):
+        rates.take(f"u{n}", 1_002.0 + n)
+    assert len(rates) <= 2
+
+
 def test_a_mark_that_does_not_rise_is_known() -> None:
     """The same mark again and those behind it are durable already; one further on is not, nor another one beside it."""
     marks = RecentMarks(10)

@@ -358,6 +358,36 @@ def test_whatever_a_client_sends_is_answered_or_ends_the_stream(frames: list[byt
             return
 
 
+def test_pings_beyond_the_rate_are_refused_and_sends_go_on() -> None:
+    """Commands that append nothing are bounded too, on the stream's user; the stream goes on."""
+    bench = live()
+    rate = SETTINGS.limits.max_sends_per_second
+    kinds: list[str | None] = []
+    for number in range(10, 11 + rate):
+        bench.frame(m.Command(command_id=number, ping=m.Ping()))
+        kinds += bench.kinds()
+    assert kinds == ["pong"] * rate + ["rejected"]
+    assert bench.session.ending is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        m.Command(ping=m.Ping()),
+        m.Command(acknowledge=m.Acknowledge()),
+        m.Command(mark_read=m.MarkRead()),
+        m.Command(),
+    ],
+)
+def test_a_trace_context_is_checked_on_every_command(command: m.Command) -> None:
+    """What is no trace context is refused by its name, whatever it comes with."""
+    bench = live()
+    command.command_id, command.traceparent = 9, "x" * 65
+    bench.frame(command)
+    (update,) = bench.updates()
+    assert (update.rejected.field, update.rejected.limit) == ("traceparent", 64)
+
+
 def test_a_received_mark_names_the_latest_message_of_the_conversation() -> None:
     """Messages may come in another order than that of their conversation: the mark is through the latest by sent_at."""
     bench = Bench()
