@@ -32,6 +32,8 @@ class Kept:
     """Every event up to here was taken by the application; None = there was no start yet."""
     commands: list[KeptCommand] = field(default_factory=list)
     """In the order in which they were given."""
+    log: str = ""
+    """The incarnation of the cell's log in which the commands were tried; empty until the cell has told."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,14 @@ class OfUser:
     user_id: str
 
 
-Change = Put | Tried | Refused | Drop | Moved | OfUser
+@dataclass(slots=True)
+class OfLog:
+    """In which log of the cell commands are tried from now on. What was tried in another one has been looked for."""
+
+    incarnation: str
+
+
+Change = Put | Tried | Refused | Drop | Moved | OfUser | OfLog
 
 
 class Store(Protocol):

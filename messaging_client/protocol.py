@@ -16,7 +16,7 @@ from messaging_client.backoff import Backoff
 from messaging_client.errors import ClientFailed, MessagingError, NotDone, Reason, Unauthenticated, WrongUser
 from messaging_client.events import Event, Gap, NewMessage, NotSent, Reloaded, Reset, Started
 from messaging_client.inbox import Inbox, Waiting
-from messaging_client.kept import Change, Drop, Kept, Moved, OfUser
+from messaging_client.kept import Change, Drop, Kept, Moved, OfLog, OfUser
 from messaging_client.outbox import Outbox
 from messaging_client.outgoing import NEVER_S, Outgoing
 from messaging_client.settings import ClientSettings
@@ -65,6 +65,8 @@ class Protocol:
         self.token_due_s = NEVER_S
         """When a new token is to be had for the present stream; answer with `new_token` or `no_token`."""
         self._settings = settings
+        self._log = self._log_seen = kept.log
+        """The incarnation in which commands may have been tried; and the one that the cell told last."""
         self._refreshes_token = refreshes_token
         self._backoff = Backoff(settings.backoff_s, settings.max_backoff_s, rng)
         self._load: type[Reloaded] | None = Started if self.cursor is None else None
@@ -234,6 +236,7 @@ class Protocol:
         self._backoff.succeeded()
         self._refused_tokens = 0
         self.outbox.found(found)
+        self._in_log(self._log_seen)
         self.cursor = cursor
         self._acks = Acknowledgements()
         if self._settings.receives_events:
@@ -305,6 +308,11 @@ class Protocol:
             self.journal.append(OfUser(welcome.user_id))
         stream.opened(welcome, now_s)
         self._refused_tokens = 0
+        self._log_seen = welcome.log_incarnation or self._log
+        if self._log and self._log_seen != self._log:
+            self._another_log(stream, now_s)  # before any command is given to this stream
+        else:
+            self._in_log(self._log_seen)
         if welcome.HasField("token_expire_time"):
             self._token_runs_out(stream, wire.micros(welcome.token_expire_time), now_s)
 
@@ -318,8 +326,7 @@ class Protocol:
         self._backoff.succeeded()
         self._useless = 0
         if resumed.outcome == messaging.RESUME_OUTCOME_RESET:
-            self.outbox.forget_windows()
-            self._reload(stream, Reset, now_s)
+            self._another_log(stream, now_s)
         if self._load is not None:
             return
         stream.view.resumed = True
@@ -328,6 +335,17 @@ class Protocol:
             self.is_online = True
             self.trouble = ""
             self._pass_to(resumed.cursor)
+
+    def _another_log(self, stream: Stream, now_s: float) -> None:
+        """This one does not remember the ids of commands that were tried in the one before."""
+        self.outbox.forget_windows()
+        self._reload(stream, Reset, now_s)
+
+    def _in_log(self, incarnation: str) -> None:
+        """What was tried in another log has been looked for: commands are tried in this one from here on."""
+        if incarnation != self._log:
+            self._log = incarnation
+            self.journal.append(OfLog(incarnation))
 
     def _reload(self, stream: Stream, cause: type[Reloaded], now_s: float) -> None:
         """Leave the stream, load, and go on from there."""

@@ -1,8 +1,8 @@
 """The stores: one in memory, and one in an SQLite file that outlives kill -9 and a loss of power.
 
-The file has two tables. `about` holds the user, the cursor and the version; `commands` holds the outbox, in order. It is
-opened in WAL mode with synchronous=FULL, so that a commit is on the disk when it returns, and locked for as long as it is
-open: two clients cannot share it. A process that was killed leaves no lock behind.
+The file has two tables. `about` holds the user, the cursor and the name of the cell's log; `commands` holds the outbox, in
+order. It is opened in WAL mode with synchronous=FULL, so that a commit is on the disk when it returns, and locked for as
+long as it is open: two clients cannot share it. A process that was killed leaves no lock behind.
 """
 
 import json
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from messaging_client.errors import NotDone, Reason, StoreFailed, StoreInUse
-from messaging_client.kept import Change, Drop, Kept, KeptCommand, Moved, OfUser, Put, Refused, Tried
+from messaging_client.kept import Change, Drop, Kept, KeptCommand, Moved, OfLog, OfUser, Put, Refused, Tried
 
 _VERSION = 1
 _BUSY_S = 2.0
@@ -131,7 +131,7 @@ def _read(connection: sqlite3.Connection) -> Kept:
         KeptCommand(id_, lane, command, tried_at_us, _refusal_from(id_, refusal) if refusal else None)
         for id_, lane, command, tried_at_us, refusal in rows
     ]
-    return Kept(about.get("user_id", ""), about.get("cursor"), commands)
+    return Kept(about.get("user_id", ""), about.get("cursor"), commands, about.get("log", ""))
 
 
 def _apply(connection: sqlite3.Connection, change: Change) -> None:
@@ -151,6 +151,8 @@ def _apply(connection: sqlite3.Connection, change: Change) -> None:
             connection.execute("insert or replace into about values ('cursor', ?)", (cursor,))
         case OfUser(user_id):
             connection.execute("insert or replace into about values ('user_id', ?)", (user_id,))
+        case OfLog(incarnation):
+            connection.execute("insert or replace into about values ('log', ?)", (incarnation,))
 
 
 def _refusal_to(refusal: NotDone) -> str:

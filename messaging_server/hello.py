@@ -73,7 +73,7 @@ def _check_bounds(hello: messaging.Hello) -> None:
         raise too_large("hello.features", "bytes of a feature", MAX_FEATURE_BYTES)
 
 
-def welcome_piece(identity: Identity, session_id: str, settings: ServerSettings) -> bytes:
+def welcome_piece(identity: Identity, session_id: str, settings: ServerSettings, incarnation: bytes) -> bytes:
     """The stream is open."""
     welcome = messaging.Welcome(
         user_id=identity.user_id,
@@ -83,6 +83,7 @@ def welcome_piece(identity: Identity, session_id: str, settings: ServerSettings)
         limits=limits_told(settings.limits),
         server_time=timestamp(wall_us()),
         ping_interval=duration(settings.limits.ping_interval_s),
+        log_incarnation=incarnation.hex(),
     )
     if identity.expires_at_s is not None:
         welcome.token_expire_time.CopyFrom(timestamp(min(int(identity.expires_at_s * 1_000_000), LAST_US)))

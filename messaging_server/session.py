@@ -111,7 +111,8 @@ class Session(Subscription):
             return self.end(endings.by(refused))
         self._hello_by_s = NEVER_S
         self._shared.desk.clock.observe(start.time_us)
-        self._put_outcome(welcome_piece(self._identity, self.session_id, self._settings))
+        welcome = welcome_piece(self._identity, self.session_id, self._settings, self._incarnation)
+        self._put_outcome(welcome)
         _log.debug(
             "stream opened",
             session=self.session_id,

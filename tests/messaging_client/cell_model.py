@@ -136,12 +136,10 @@ class CellModel:
             outcome, offset = messaging.RESUME_OUTCOME_RESET, len(self.log) - 1
         limits = messaging.Limits(max_in_flight=8, max_commands_per_frame=4)
         limits.retry_window.FromSeconds(int(W_S - D_S))
-        welcome = messaging.Welcome(user_id=USER, limits=limits)
+        welcome = messaging.Welcome(user_id=USER, limits=limits, log_incarnation=f"log {self.incarnation}")
         welcome.server_time.FromMicroseconds(int(self.now_s * 1e6))
         self.stream = ServerStream(offset, len(self.log), outcome)
         self.stream.down.append(messaging.Update(welcome=welcome))
-        if outcome == messaging.RESUME_OUTCOME_RESET:
-            self._tell_resumed(self.stream)
 
     def push(self, count: int) -> None:
         """Put some more of the log into the stream."""

@@ -8,7 +8,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import send_message
 from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown
 from messaging_client.events import Event, NewMessage, NotSent
-from messaging_client.kept import Drop, Kept, Moved, OfUser, Put, Refused, Tried
+from messaging_client.kept import Drop, Kept, Moved, OfLog, OfUser, Put, Refused, Tried
 from messaging_client.outgoing import Outgoing
 from messaging_client.protocol import Protocol
 from messaging_client.settings import ClientSettings
@@ -43,6 +43,8 @@ class ModelStore:
                     kept.cursor = cursor
                 case OfUser(user_id):
                     kept.user_id = user_id
+                case OfLog(incarnation):
+                    kept.log = incarnation
         kept.commands = list(commands.values())
         self.kept = kept
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import NotDone, OutcomeUnknown
 from messaging_client.events import Event, NewMessage, Reset, Snapshot, Started
-from tests.messaging_client.rig import Rig
+from messaging_client.settings import ClientSettings
+from tests.messaging_client.rig import SETTINGS, Rig
 
 REFUSED = "refused"
 
@@ -225,10 +227,52 @@ def test_an_answer_posted_with_taking_is_sent_exactly_once(script: list[tuple[st
     assert sorted(answered) == sorted(given_out)
 
 
+REPLACING = ACTIONS | MAYBE_ONCE | {"replace": replace_log}
+
+
 @settings(max_examples=1_000)
-@given(steps(ACTIONS, MAYBE_ONCE, {"replace": replace_log}))
+@given(steps(REPLACING))
 def test_another_log_doubles_nothing(script: list[tuple[str, int]]) -> None:
     """The same, while the cell's log is replaced by another one, with all of history kept."""
-    rig = run(script, ACTIONS | MAYBE_ONCE | {"replace": replace_log})
+    rig = run(script, REPLACING)
     check_sends(rig)
     check_events(rig)
+
+
+FROM_THE_BEGINNING = ClientSettings(max_in_flight=6, acknowledges=False, resume_after="")
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed"])
+@pytest.mark.parametrize("seconds", [1.0, 100.0], ids=["in its window", "later"])
+@pytest.mark.parametrize("settings_", [SETTINGS, FROM_THE_BEGINNING], ids=["cursor", "no cursor"])
+def test_a_try_in_another_log_is_looked_for_in_history(
+    settings_: ClientSettings, seconds: float, killed: bool
+) -> None:
+    """Welcome names the log: what was tried in the one before is not tried blindly before the cell has said RESET.
+
+    Neither where the client has no cursor yet that could be of the other log, nor after a restart.
+    """
+    rig = Rig(settings_)
+    if settings_ is SETTINGS:
+        rig.step()
+        rig.take()
+        rig.take()
+    rig.step()
+    rig.read()
+    message_id = rig.post()
+    (command,) = rig.write()
+    rig.cell.append_of_user(command.send_message)
+    replace_log(rig, 0)
+    if killed:
+        rig.kill()
+    rig.pass_time(seconds)
+    for _ in range(3):
+        rig.pass_time(1.0)
+        rig.step()
+        rig.read()
+        for command in rig.write():
+            rig.cell.accept(command)
+    rig.settle()
+    assert rig.cell.effective(message_id) == 1
+    assert len(rig.messages(rig.handed)) == 0, "it shows in history"
+    assert isinstance(rig.taken[-1], Reset)

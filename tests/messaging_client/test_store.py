@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from messaging_client.errors import NotDone, Reason, StoreFailed, StoreInUse
-from messaging_client.kept import Drop, Kept, KeptCommand, Moved, OfUser, Put, Refused, Tried
+from messaging_client.kept import Drop, Kept, KeptCommand, Moved, OfLog, OfUser, Put, Refused, Tried
 from messaging_client.store import FileStore, MemoryStore
 
 ONE = KeptCommand("one", "to bob", b"\x01")
@@ -21,16 +21,16 @@ def reopened(path: Path) -> Kept:
 
 
 def test_everything_comes_back_in_order(tmp_path: Path) -> None:
-    """Commands in the order given, what was tried, what was refused and why, the cursor, the user."""
+    """Commands in the order given, what was tried, what was refused and why, the cursor, the user, the cell's log."""
     path = tmp_path / "client.db"
     store = FileStore(path)
     assert store.load() == Kept()
     refusal = NotDone(Reason.TOO_LARGE, "no", field="content", limit=7, retry_after_s=1.5, message_id="two")
-    store.commit([Put(ONE), Put(TWO), OfUser("ann"), Moved("c1"), Tried("one", 5)])
+    store.commit([Put(ONE), Put(TWO), OfUser("ann"), OfLog("log"), Moved("c1"), Tried("one", 5)])
     store.commit([Moved("c2"), Refused("two", refusal)])
     store.close()
     kept = reopened(path)
-    assert (kept.user_id, kept.cursor) == ("ann", "c2")
+    assert (kept.user_id, kept.cursor, kept.log) == ("ann", "c2", "log")
     assert [command.id for command in kept.commands] == ["one", "two"]
     assert kept.commands[0].tried_at_us == 5
     told = kept.commands[1].refusal

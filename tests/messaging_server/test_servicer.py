@@ -69,6 +69,7 @@ async def test_welcome_tells_who_where_and_what_is_allowed() -> None:
         assert welcome.limits.retry_window.seconds == 30
         assert welcome.limits.max_frame_bytes == 1_048_576
         assert welcome.token_expire_time.seconds == 4102444800
+        assert bytes.fromhex(welcome.log_incarnation) == incarnation_bytes(cell.log.incarnation)
         assert (await alice.message("bob", "hello", "m1")).WhichOneof("update") == "accepted"
 
 

@@ -396,7 +396,7 @@ class Hello(_message.Message):
     def __init__(self, resume_after: _Optional[str] = ..., live_only: bool = ..., client_id: _Optional[str] = ..., client_info: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("user_id", "session_id", "server_id", "cell_id", "features", "limits", "server_time", "token_expire_time", "ping_interval")
+    __slots__ = ("user_id", "session_id", "server_id", "cell_id", "features", "limits", "server_time", "token_expire_time", "ping_interval", "log_incarnation")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SERVER_ID_FIELD_NUMBER: _ClassVar[int]
@@ -406,6 +406,7 @@ class Welcome(_message.Message):
     SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
     TOKEN_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     PING_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    LOG_INCARNATION_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     session_id: str
     server_id: str
@@ -415,7 +416,8 @@ class Welcome(_message.Message):
     server_time: _timestamp_pb2.Timestamp
     token_expire_time: _timestamp_pb2.Timestamp
     ping_interval: _duration_pb2.Duration
-    def __init__(self, user_id: _Optional[str] = ..., session_id: _Optional[str] = ..., server_id: _Optional[str] = ..., cell_id: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., server_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., token_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ping_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    log_incarnation: str
+    def __init__(self, user_id: _Optional[str] = ..., session_id: _Optional[str] = ..., server_id: _Optional[str] = ..., cell_id: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., server_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., token_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ping_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., log_incarnation: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_content_bytes", "max_recipients", "max_commands_per_frame", "max_in_flight", "max_sends_per_second", "max_mark_participants", "hello_timeout", "retry_window", "max_frame_bytes")
