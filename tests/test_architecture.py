@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "history_service",
         "messaging_client",
     },
+    "engines": set(),
     "check": {"cell", "messaging_cell"},  # the raw echo that a cell is compared with runs in the same runtime
 }
 """Of the packages of this project, those that each may import beside itself."""
@@ -35,7 +36,7 @@ FREE = ("check/parts/", "tests/")
 """Folders that may import everything: parts of the cell by themselves, with the tests' helpers around them."""
 
 OTHERS = {"cell", "tests"}
-"""The generated package, and what is not installed: no part of the product may import the latter, nor `check`."""
+"""The generated package, and what is not installed: no part of the product imports the latter, nor `check` or `engines`."""
 
 VENDOR_FILES = {
     "sqlite3": (
@@ -44,8 +45,8 @@ VENDOR_FILES = {
         "history_service/embedded*.py",
         "messaging_client/store.py",
     ),
-    "kafka": ("event_log/kafka.py",),
-    "cassandra": ("history_service/cassandra.py",),
+    "kafka": ("event_log/kafka*.py",),
+    "cassandra": ("history_service/cassandra*.py",),
 }
 """The only files that may import a storage vendor."""
 
@@ -128,6 +129,7 @@ def test_services_know_nothing_of_each_other() -> None:
         ("messaging_core/a.py", "from messaging_cell.settings import Settings"),
         ("messaging_cell/a.py", "import tests.system.ledger"),
         ("messaging_cell/a.py", "from check.load import Client"),
+        ("messaging_cell/a.py", "from engines.kafka import KafkaCluster"),
         ("check/a.py", "from messaging_server.settings import ServerSettings"),
         ("check/a.py", "import tests.system.ledger"),
     ],
@@ -165,7 +167,9 @@ def test_an_allowed_role_passes(path: str, source: str) -> None:
         ("messaging_client/outbox.py", "import sqlite3", True),
         ("event_log/kafka.py", "import kafka", False),
         ("history_service/cassandra.py", "from cassandra.cluster import Cluster", False),
+        ("event_log/kafka_producer.py", "from kafka import KafkaProducer", False),
         ("messaging_cell/a.py", "from event_log import kafka", False),
+        ("tests/a.py", "from engines.kafka import KafkaCluster", False),
     ],
 )
 def test_a_strayed_vendor_is_caught(path: str, source: str, caught: bool) -> None:

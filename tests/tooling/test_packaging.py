@@ -41,8 +41,8 @@ def test_the_contracts_are_the_package_cell(wheel: zipfile.ZipFile) -> None:
 
 
 def test_every_package_is_in_the_wheel_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    """All that the root has as packages, but no tests, no checking programs and no folder of ours named protos."""
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "check"}
+    """All that the root has as packages, but no tests, checking programs or servers for them, and no `protos` of ours."""
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "check", "engines"}
     found = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" not in name}
     assert found == packages | {"cell"}
 

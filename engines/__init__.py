@@ -1,0 +1,1 @@
+"""Real Kafka and Cassandra servers on this machine, for tests and development, made of Maven artifacts."""
