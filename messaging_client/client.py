@@ -216,9 +216,9 @@ class Client:
         await self._connection.perform(commands.mark_read(message, participants), timeout_s)
 
     def acknowledge(self, event: CellEvent) -> None:
-        """Say that everything through this event was received; told to the cell soon. Not needed by default.
+        """Say that everything through this event, which `events` gave, was received; its senders are told soon.
 
-        With `ClientSettings.acknowledges` the client says it itself, for each message that the application has taken.
+        Not needed by default: with `ClientSettings.acknowledges` the client says it itself, as the application takes events.
         """
         self._connection.acknowledge(event.cursor)
 

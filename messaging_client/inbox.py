@@ -24,6 +24,8 @@ class Waiting:
     size: int
     command_id: str = ""
     """The command whose refusal this tells; it may be forgotten once this is taken."""
+    stream: int = 0
+    """Number of the stream that brought it."""
 
 
 class Inbox:
@@ -60,9 +62,11 @@ class Inbox:
         """Whether there is more than positions behind what was handed over."""
         return any(waiting.event is not None for waiting in self._queue)
 
-    def put(self, event: Event, cursor: str | None, size: int = 0, command_id: str = "") -> None:
+    def put(
+        self, event: Event, cursor: str | None, size: int = 0, *, command_id: str = "", stream: int = 0
+    ) -> None:
         """Add at the end."""
-        waiting = Waiting(event, cursor, size + _EVENT_BYTES, command_id)
+        waiting = Waiting(event, cursor, size + _EVENT_BYTES, command_id, stream)
         self._bytes += waiting.size
         self._queue.append(waiting)
 
@@ -84,13 +88,13 @@ class Inbox:
             self._queue.append(Waiting(None, cursor, 0))
         return self._passed() if self._handed is None else []
 
-    def hand_over(self) -> Event | None:
+    def hand_over(self) -> Waiting | None:
         """The next event for the application, if there is one. `take` what was handed over before."""
         if self._handed is not None or not self._queue:
             return None
         self._handed = self._queue.popleft()
         assert self._handed.event is not None  # mere positions never stand first
-        return self._handed.event
+        return self._handed
 
     def take(self) -> list[Waiting]:
         """The application is done with what was handed over. Returns that, and the positions right behind it."""

@@ -17,10 +17,8 @@ from itertools import chain
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown, Reason
 from messaging_client.kept import Change, Drop, KeptCommand, Put, Refused, Tried
-from messaging_client.outgoing import NEVER_S, Outgoing, State, View, beyond
+from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing, State, View, beyond
 
-MAX_FRAME_BYTES = 65_536
-"""Commands put together into a frame; the least that a cell can be set to take. A single command may be larger."""
 _OVERHEAD_BYTES = 512
 """Counted for each command beside its encoding."""
 _RETRY_CAP_S = 5.0
@@ -122,19 +120,25 @@ class Outbox:
 
     # Out.
 
-    def take(self, view: View, room: int, now_s: float, now_us: int) -> list[Outgoing]:
-        """At most `room` commands to send on this stream now, in order. They are then in flight."""
+    def take(
+        self, view: View, room: int, now_s: float, now_us: int, *, frame_bytes: int = 0
+    ) -> list[Outgoing]:
+        """At most `room` commands to send on this stream now, in order. They are then in flight.
+
+        They go into a frame that has `frame_bytes` already.
+        """
         taken: list[Outgoing] = []
-        size = 0
+        size = frame_bytes
         while self._ready and len(taken) < room:
             outgoing = self._ready[0]
-            if outgoing.state is State.READY and taken and size + outgoing.size > MAX_FRAME_BYTES:
-                break
+            added = outgoing.size + FRAMING_BYTES
+            if outgoing.state is State.READY and size and size + added > view.frame_bytes:
+                break  # alone it has room, or is refused as too large
             self._ready.popleft()
             if outgoing.state is not State.READY or self._has_no_use(outgoing, view, now_s):
                 continue
             self._try(outgoing, view, now_s, now_us)
-            size += outgoing.size
+            size += added
             taken.append(outgoing)
         return taken
 
@@ -245,8 +249,7 @@ class Outbox:
 
     def _enter(self, outgoing: Outgoing) -> None:
         self._all[outgoing.id] = outgoing
-        outgoing.size += _OVERHEAD_BYTES
-        self._bytes += outgoing.size
+        self._bytes += outgoing.size + _OVERHEAD_BYTES
         if not self._in_order:
             outgoing.lane = outgoing.id
         lane = self._lanes.setdefault(outgoing.lane, deque())
@@ -264,7 +267,7 @@ class Outbox:
             if outgoing.is_final or now_s >= outgoing.blind_until_s:
                 self._look(outgoing, view, now_s)
                 return True
-        elif (refusal := beyond(outgoing, view.limits)) is not None:
+        elif (refusal := beyond(outgoing, view)) is not None:
             self._settle(outgoing, refusal)
             return True
         return False
@@ -359,7 +362,7 @@ class Outbox:
         outgoing.state = State.SETTLED
         del self._all[outgoing.id]
         self._looking.pop(outgoing.id, None)
-        self._bytes -= outgoing.size
+        self._bytes -= outgoing.size + _OVERHEAD_BYTES
         lane = self._lanes[outgoing.lane]
         was_first = lane[0] is outgoing
         lane.remove(outgoing)

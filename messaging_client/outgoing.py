@@ -7,7 +7,10 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import NotDone, Reason
 
 NEVER_S = float("inf")
-_USER_ID_BYTES = 260
+FRAMING_BYTES = 32
+"""More than what a command takes in a frame beside its encoding: its number, tags and length."""
+_FRAME_BYTES = 65_536
+"""The least that a cell can be set to take."""
 
 
 class State(Enum):
@@ -33,6 +36,11 @@ class View:
     """No later than the cell's reading of the log's end for `resumed`."""
     limits: messaging.Limits
     resumed: bool = False
+
+    @property
+    def frame_bytes(self) -> int:
+        """The most bytes of a frame."""
+        return self.limits.max_frame_bytes or _FRAME_BYTES
 
     @property
     def window_s(self) -> float:
@@ -102,23 +110,18 @@ class Outgoing:
         return self.kind == "mark_read"
 
 
-def beyond(outgoing: Outgoing, limits: messaging.Limits) -> NotDone | None:
+def beyond(outgoing: Outgoing, view: View) -> NotDone | None:
     """A refusal of what passes the cell's limits: told here, because a frame that is too large would end the stream."""
+    limits = view.limits
     recipients = len(outgoing.command.send_message.recipients.user_ids)
     content_bytes = outgoing.command.send_message.content.ByteSize()
     if 0 < limits.max_content_bytes < content_bytes:
         reason, field, limit = Reason.TOO_LARGE, "content", limits.max_content_bytes
     elif 0 < limits.max_recipients < recipients:
         reason, field, limit = Reason.TOO_MANY_RECIPIENTS, "recipients.user_ids", limits.max_recipients
-    elif outgoing.size > (limit := _largest_command(limits)) > 0:
+    elif outgoing.size + FRAMING_BYTES > (limit := view.frame_bytes):
         reason, field = Reason.TOO_LARGE, ""
     else:
         return None
     detail = f"{field or 'bytes of the command'}: at most {limit}"
     return NotDone(reason, detail, field=field, limit=limit, message_id=outgoing.id)
-
-
-def _largest_command(limits: messaging.Limits) -> int:
-    if not limits.max_content_bytes or not limits.max_recipients:
-        return 0
-    return limits.max_content_bytes + limits.max_recipients * _USER_ID_BYTES + 8_192

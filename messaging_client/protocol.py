@@ -11,14 +11,14 @@ from collections.abc import Collection, Sequence
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client import wire
-from messaging_client.acknowledging import Acknowledgements
 from messaging_client.backoff import Backoff
 from messaging_client.errors import ClientFailed, MessagingError, NotDone, Reason, Unauthenticated, WrongUser
-from messaging_client.events import Event, Gap, NewMessage, NotSent, Reloaded, Reset, Started
+from messaging_client.events import CellEvent, Event, Gap, NotSent, Reloaded, Reset, Started
 from messaging_client.inbox import Inbox, Waiting
 from messaging_client.kept import Change, Drop, Kept, Moved, OfLog, OfUser
 from messaging_client.outbox import Outbox
-from messaging_client.outgoing import NEVER_S, Outgoing
+from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing
+from messaging_client.receipts import Receipt, Receipts
 from messaging_client.settings import ClientSettings
 from messaging_client.steps import Connect, End, Failed, Load, Step, Wait
 from messaging_client.stream import Slot, Stream
@@ -77,7 +77,7 @@ class Protocol:
         self._useless = 0
         self._token = ""
         self._token_expires_us: int | None = None
-        self._acks = Acknowledgements()
+        self._receipts = Receipts()
         for command in kept.commands:
             if command.refusal is not None:
                 self._tell_unsent(command.id, command.refusal)
@@ -98,7 +98,12 @@ class Protocol:
     def hand_over(self, now_s: float) -> Event | None:
         """The next event; the one before is taken thereby."""
         self.take(now_s)
-        return self.inbox.hand_over()
+        waiting = self.inbox.hand_over()
+        if waiting is None:
+            return None
+        if isinstance(waiting.event, CellEvent):
+            self._receipts.handed(waiting.event, waiting.stream, self.user_id)
+        return waiting.event
 
     def take(self, now_s: float) -> None:
         """The application is done with the event it was handed last."""
@@ -107,8 +112,8 @@ class Protocol:
         self._hear_again(now_s)
 
     def acknowledge(self, cursor: str) -> None:
-        """Tell the cell, soon, that everything up to here was received."""
-        self._acks.wanted = cursor
+        """Tell the cell, soon, that everything through the event that was handed over with this cursor was received."""
+        self._receipts.received(cursor)
 
     def fail(self, error: ClientFailed) -> None:
         """The client ends: it was closed, or cannot go on."""
@@ -150,10 +155,13 @@ class Protocol:
         stream = self.stream
         if stream is None or not stream.welcomed or self.failure is not None:
             return None
-        commands = self._own_commands(stream, now_s)
-        room = min(stream.room(), (stream.view.limits.max_commands_per_frame or 1) - len(commands))
+        most = stream.view.limits.max_commands_per_frame or 1
+        commands = self._own_commands(stream, now_s, most)
+        room = min(stream.room(), most - len(commands))
         if room > 0 and now_s >= self._sends_from_s:
-            taken = self.outbox.take(stream.view, room, now_s, stream.server_us(now_s))
+            frame_bytes = sum(command.ByteSize() + FRAMING_BYTES for command in commands)
+            now_us = stream.server_us(now_s)
+            taken = self.outbox.take(stream.view, room, now_s, now_us, frame_bytes=frame_bytes)
             commands += [stream.numbered(outgoing.command, outgoing) for outgoing in taken]
             self._reopen_to_look(now_s)
             self._tell_refused()
@@ -180,7 +188,7 @@ class Protocol:
             if self.outbox.has_ready() and now_s < self._sends_from_s:
                 due_s = min(due_s, self._sends_from_s)
             if stream.room():
-                due_s = min(due_s, self._acks.due_s())
+                due_s = min(due_s, self._receipts.due_s())
         return due_s
 
     def on_time(self, now_s: float) -> None:
@@ -209,7 +217,9 @@ class Protocol:
         self.is_online = False
         self.token_due_s = NEVER_S
         self._token = ""
-        self._acks.stream_ended()
+        for receipt in stream.receipts():
+            self._receipts.untold(receipt)
+        self._receipts.stream_ended()
         self.outbox.broken(stream.outgoing())
         if stream.is_leaving and stream.welcomed:
             self._not_before_s = max(now_s, stream.reconnect_s)
@@ -238,7 +248,6 @@ class Protocol:
         self.outbox.found(found)
         self._in_log(self._log_seen)
         self.cursor = cursor
-        self._acks = Acknowledgements()
         if self._settings.receives_events:
             self.inbox.put(cause(cursor, tuple(conversations), complete), cursor, 1_024 * len(conversations))
         else:
@@ -297,7 +306,7 @@ class Protocol:
             self._pass_to(event.cursor)
         else:
             self.cursor = event.cursor
-            self.inbox.put(told, event.cursor, event.ByteSize())
+            self.inbox.put(told, event.cursor, event.ByteSize(), stream=stream.view.number)
 
     def _welcome(self, stream: Stream, welcome: messaging.Welcome, now_s: float) -> None:
         if self.user_id and self.user_id != welcome.user_id:
@@ -307,6 +316,7 @@ class Protocol:
             self.user_id = welcome.user_id
             self.journal.append(OfUser(welcome.user_id))
         stream.opened(welcome, now_s)
+        self._receipts.opened(stream.view.number)
         self._refused_tokens = 0
         self._log_seen = welcome.log_incarnation or self._log
         if self._log and self._log_seen != self._log:
@@ -368,8 +378,8 @@ class Protocol:
         slot = stream.in_flight.pop(command_id, None)
         if isinstance(slot, Outgoing):
             self.outbox.accepted(slot)
-        elif slot is Slot.ACKNOWLEDGE:
-            self._acks.settled(again=False)
+        elif isinstance(slot, Receipt):
+            self._receipts.told()
         elif slot is Slot.REFRESH and self._token_expires_us is not None:
             self._token_runs_out(stream, self._token_expires_us, now_s)
 
@@ -384,8 +394,11 @@ class Protocol:
                 self._sends_from_s = now_s + (refusal.retry_after_s or 0.0)
             unknown = rejected.outcome != messaging.REJECTED_OUTCOME_NOT_DONE
             self.outbox.rejected(slot, refusal, unknown=unknown, now_s=now_s)
-        elif slot is Slot.ACKNOWLEDGE:
-            self._acks.settled(again=refusal.retry_after_s is not None)
+        elif isinstance(slot, Receipt):
+            if refusal.retry_after_s is None:
+                self._receipts.told()
+            else:
+                self._receipts.untold(slot, now_s + refusal.retry_after_s)
         elif slot is Slot.REFRESH:
             self.no_token(now_s)
 
@@ -404,16 +417,16 @@ class Protocol:
 
     # What is sent beside the application's commands.
 
-    def _own_commands(self, stream: Stream, now_s: float) -> list[messaging.Command]:
+    def _own_commands(self, stream: Stream, now_s: float, most: int) -> list[messaging.Command]:
         commands = []
         if self._token:
             refresh = messaging.RefreshToken(token=self._token)
             self._token = ""
             commands.append(stream.numbered(messaging.Command(refresh_token=refresh), Slot.REFRESH))
-        if (ping := stream.ping(now_s)) is not None:
+        if len(commands) < most and (ping := stream.ping(now_s)) is not None:
             commands.append(ping)
-        if stream.room() and (acknowledge := self._acks.take(now_s)) is not None:
-            commands.append(stream.numbered(acknowledge, Slot.ACKNOWLEDGE))
+        for receipt in self._receipts.take(now_s, min(stream.room(), most - len(commands))):
+            commands.append(stream.numbered(receipt.command, receipt))
         return commands
 
     # Cursors.
@@ -428,9 +441,8 @@ class Protocol:
             self.journal.append(Drop(waiting.command_id))
         if waiting.cursor is not None:
             self.journal.append(Moved(waiting.cursor))
-        event = waiting.event
-        if self._settings.acknowledges and isinstance(event, NewMessage) and not event.mine:
-            self._acks.wanted = event.cursor
+        if self._settings.acknowledges and isinstance(waiting.event, CellEvent):
+            self._receipts.received(waiting.event.cursor)
 
     # Leaving and failing.
 

@@ -5,6 +5,7 @@ from enum import Enum, auto
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client import wire
 from messaging_client.outgoing import NEVER_S, Outgoing, View
+from messaging_client.receipts import Receipt
 from messaging_client.settings import ClientSettings
 
 _STALL_S = 1.0
@@ -15,7 +16,6 @@ class Slot(Enum):
     """Commands in flight that are none of the application's."""
 
     PING = auto()
-    ACKNOWLEDGE = auto()
     REFRESH = auto()
 
 
@@ -41,7 +41,7 @@ class Stream:
     def __init__(self, number: int, settings: ClientSettings, now_s: float) -> None:
         self.view = View(number, now_s, messaging.Limits())
         self.welcomed = False
-        self.in_flight: dict[int, Outgoing | Slot] = {}
+        self.in_flight: dict[int, Outgoing | Receipt | Slot] = {}
         """What has no outcome yet, by its number."""
         self.is_deaf = False
         """Whether events are no longer taken from it: they are had again from the next one."""
@@ -61,7 +61,9 @@ class Stream:
 
     # Commands.
 
-    def numbered(self, command: messaging.Command, slot: Outgoing | Slot | None) -> messaging.Command:
+    def numbered(
+        self, command: messaging.Command, slot: Outgoing | Receipt | Slot | None
+    ) -> messaging.Command:
         """The command as it goes into a frame of this stream."""
         self._last_id += 1
         if slot is not None:
@@ -81,6 +83,10 @@ class Stream:
     def outgoing(self) -> list[Outgoing]:
         """The application's commands in flight."""
         return [slot for slot in self.in_flight.values() if isinstance(slot, Outgoing)]
+
+    def receipts(self) -> list[Receipt]:
+        """The receipts in flight."""
+        return [slot for slot in self.in_flight.values() if isinstance(slot, Receipt)]
 
     # Its life.
 

@@ -11,6 +11,7 @@ from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
 from cell.messaging.v1 import messaging_pb2 as messaging
 from cell.messaging.v1 import messaging_pb2_grpc
+from messaging_core.ids import conversation_id
 
 USER = "ann"
 Script = Callable[["Talk"], Awaitable[None]]
@@ -99,7 +100,7 @@ def message_event(cursor: str, text: str, sender_id: str = "bob", message_id: st
     event = messaging.Event(cursor=cursor)
     event.message.ref.sender_id = sender_id
     event.message.ref.message_id = message_id or f"id-{cursor}"
-    event.message.ref.conversation_id = "C" * 22
+    event.message.ref.conversation_id = conversation_id([USER, sender_id])
     event.message.content.text = text
     return messaging.Update(event=event)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -174,6 +175,29 @@ async def test_a_cell_that_is_killed_while_clients_send(tmp_path: Path) -> None:
                     while len(texts := await texts_of(sender, peer)) < len(wanted):
                         await asyncio.sleep(0.1)
                 assert texts == [f"{peer} {n}" for n in range(count // len(peers))]
+
+
+@pytest.mark.timeout(180)
+async def test_what_was_received_before_a_break_is_told_after_it(tmp_path: Path) -> None:
+    """The stream that brought a message is gone before it was acknowledged: its sender is told all the same."""
+    settings = replace(PATIENT, acknowledges=False)
+    with CellProcess(tmp_path / "cell") as cell:
+        reader = Client(cell.address, token("reader"), settings=settings)
+        async with client_of(cell, "writer") as writer, reader:
+            await reader.online()
+            await writer.send("one", to="reader")
+            await writer.send("two", to="reader")
+            two = await until_message(reader, "two")
+            await asyncio.to_thread(cell.kill)
+            await asyncio.to_thread(cell.start)
+            await writer.send("fence", to="reader", timeout_s=LONG_S)
+            await until_message(reader, "fence")
+            reader.acknowledge(two)
+            async with asyncio.timeout(LONG_S):
+                async for event in writer.events():
+                    if isinstance(event, ReceivedMark):
+                        assert (event.user_id, event.through) == ("reader", two.message.ref)
+                        break
 
 
 async def texts_of(client: Client, peer: str) -> list[str]:

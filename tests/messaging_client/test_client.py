@@ -593,6 +593,38 @@ async def test_what_the_application_has_taken_is_acknowledged() -> None:
     assert acknowledged == ["c1"]
 
 
+async def test_what_a_broken_stream_had_brought_is_marked_as_received_on_the_next() -> None:
+    """An acknowledgement speaks for its own stream: after a break one mark tells of each conversation, once."""
+    told: list[messaging.Command] = []
+
+    async def breaks(talk: Talk) -> None:
+        await talk.open()
+        await talk.tell(message_event("c1", "one"), message_event("c2", "two"), message_event("c3", "three"))
+        await talk.command()  # and the outcome is lost
+
+    async def onwards(talk: Talk) -> None:
+        await talk.open()
+        while True:
+            told.append(await talk.command())
+            await talk.accept(told[-1])
+
+    async with scripted_cell(breaks, onwards) as cell, client_of(cell.address) as client:
+        events = client.events()
+        await take(events, 4)
+        async with asyncio.timeout(LONG_S):
+            while not told:
+                await asyncio.sleep(0.01)
+        assert told[0].mark_received.through.message_id == "id-c2"
+        assert list(told[0].mark_received.participants.user_ids) == ["bob"]
+        await client.confirm()
+        async with asyncio.timeout(LONG_S):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        assert told[1].mark_received.through.message_id == "id-c3"
+        await asyncio.sleep(0.1)
+    assert len(told) == 2
+
+
 async def test_a_post_is_sent_by_the_next_process(tmp_path: Path) -> None:
     """What was posted while the cell was away is sent by another client on the same store, and the events follow on."""
     store = tmp_path / "client.db"

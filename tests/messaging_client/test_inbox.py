@@ -19,7 +19,9 @@ def test_an_event_is_taken_when_the_next_is_asked_for() -> None:
     inbox.put(EVENT, "c1")
     inbox.put(EVENT, "c2")
     assert inbox.take() == []
-    assert inbox.hand_over() is EVENT
+    handed = inbox.hand_over()
+    assert handed is not None
+    assert handed.event is EVENT
     assert inbox.hand_over() is None, "the one before was not taken yet"
     assert [waiting.cursor for waiting in inbox.take()] == ["c1"]
     inbox.hand_over()

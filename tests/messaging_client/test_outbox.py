@@ -8,7 +8,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import mark_read, react, send_message, unreact
 from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown, Reason
 from messaging_client.kept import Change, Drop, KeptCommand, Put, Refused, Tried
-from messaging_client.outbox import MAX_FRAME_BYTES, Outbox
+from messaging_client.outbox import Outbox
 from messaging_client.outgoing import Outgoing, View
 from messaging_client.values import MessageRef, NotifyLevel
 
@@ -281,12 +281,33 @@ def test_lanes_go_one_after_the_other_unless_told_otherwise() -> None:
 
 
 def test_a_frame_has_a_size() -> None:
-    """Commands of more than MAX_FRAME_BYTES go into several frames; a large one has its own."""
+    """Commands of more than the cell's max_frame_bytes go into several frames; 64 KiB where it tells none."""
+    for frame_bytes, text_bytes, expected in (
+        (0, 32_000, [2, 1]),
+        (0, 33_000, [1, 1, 1]),
+        (200_000, 33_000, [3, 0]),
+        (50_000, 24_000, [2, 1]),
+        (50_000, 25_000, [1, 1, 1]),
+    ):
+        box = Box()
+        for n in range(3):
+            box.add(str(n), text="x" * text_bytes, to=str(n))
+        assert [len(box.take(view(1, max_frame_bytes=frame_bytes))) for _ in expected] == expected
+        assert box.take(view(1)) == []
+
+
+def test_what_is_too_large_for_a_frame_with_others_has_its_own() -> None:
+    """Beside commands of the client's own it waits for the next frame; larger than any frame it is refused."""
     box = Box()
-    for n in range(3):
-        box.add(str(n), text="x" * (MAX_FRAME_BYTES // 2), to=str(n))
-    assert [len(box.take(view(1))) for _ in range(3)] == [1, 1, 1]
-    assert box.take(view(1)) == []
+    limited = view(1, max_frame_bytes=10_000)
+    box.add("large", text="x" * 9_800)
+    assert box.outbox.take(limited, 100, 0.0, 1, frame_bytes=200) == []
+    assert box.take(limited) == ["large"]
+    box.add("larger", text="x" * 10_000, to="carol")
+    assert box.take(limited) == []
+    error = box.outcome()
+    assert isinstance(error, NotDone)
+    assert (error.reason, error.limit) == (Reason.TOO_LARGE, 10_000)
 
 
 def test_the_journal_lets_a_store_follow() -> None:
