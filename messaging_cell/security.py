@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -69,7 +70,7 @@ class TokenVerifier:
         self._rules = rules
         self._wall_s = wall_s
         self._monotonic_s = monotonic_s
-        self._verified: dict[bytes, _Verified] = {}
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._look_at_s = monotonic_s() + _REFRESH_S
 
     def verify(self, token: str) -> Identity:
@@ -105,7 +106,7 @@ class TokenVerifier:
     def _remember(self, digest: bytes, identity: Identity) -> None:
         self._verified.pop(digest, None)
         if len(self._verified) >= _CACHE_TOKENS:
-            del self._verified[next(iter(self._verified))]
+            self._verified.popitem(last=False)
         until_s = self._wall_s() + _CACHE_S
         if identity.expires_at_s is not None:
             until_s = min(until_s, identity.expires_at_s)

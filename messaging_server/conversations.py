@@ -5,6 +5,7 @@ its participants (their hash proves them), one request under way for each conver
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -63,13 +64,13 @@ class KnownConversations:
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._ids = 0
-        self._conversations: dict[str, tuple[str, ...]] = {}
+        self._conversations: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
     def get(self, conversation_id: str) -> tuple[str, ...] | None:
         """The participants if they are remembered."""
-        participants = self._conversations.pop(conversation_id, None)
+        participants = self._conversations.get(conversation_id)
         if participants is not None:
-            self._conversations[conversation_id] = participants
+            self._conversations.move_to_end(conversation_id)
         return participants
 
     def add(self, conversation_id: str, participants: tuple[str, ...]) -> None:
@@ -78,8 +79,8 @@ class KnownConversations:
         self._conversations[conversation_id] = participants
         self._ids += len(participants) - len(previous)
         while self._ids > self._bound and len(self._conversations) > 1:
-            oldest = next(iter(self._conversations))
-            self._ids -= len(self._conversations.pop(oldest))
+            _, oldest = self._conversations.popitem(last=False)
+            self._ids -= len(oldest)
 
     def __len__(self) -> int:
         return len(self._conversations)

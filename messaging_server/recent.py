@@ -1,4 +1,9 @@
-"""What a server remembers of users for a short while, in bounded space: their latest command ids, marks and rate."""
+"""What a server remembers of users for a short while, in bounded space: their latest command ids, marks and rate.
+
+OrderedDict, because it finds its oldest entry at once: a dict looks through the places of all that have left before.
+"""
+
+from collections import OrderedDict
 
 from messaging_core.limits import DEDUP_WINDOW_S
 
@@ -17,7 +22,7 @@ class RecentCommands:
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
-        self._digests: dict[tuple[str, str], tuple[int, float]] = {}
+        self._digests: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def conflicts(self, user_id: str, command_id: str, digest: int, now_s: float) -> bool:
         """Whether this id stands for another payload; if not, remember it for W from now."""
@@ -53,7 +58,7 @@ class RecentMarks:
 
     def __init__(self, bound: int = 100_000) -> None:
         self._bound = bound
-        self._highest: dict[tuple[str, str, int], tuple[int, bytes]] = {}
+        self._highest: OrderedDict[tuple[str, str, int], tuple[int, bytes]] = OrderedDict()
 
     def has(self, user_id: str, conversation_id: str, kind: int, sent_at_us: int, mark: bytes) -> bool:
         """Whether this mark, through a message of this time, is durable already or below one that is."""
@@ -68,7 +73,7 @@ class RecentMarks:
             self._highest.pop(key, None)
             self._highest[key] = (sent_at_us, mark)
             if len(self._highest) > self._bound:
-                del self._highest[next(iter(self._highest))]
+                self._highest.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._highest)
@@ -86,7 +91,7 @@ class Rates:
     def __init__(self, rate: int, bound: int) -> None:
         self._step_s = 1.0 / rate
         self._bound = bound
-        self._paid_until_s: dict[str, float] = {}
+        self._paid_until_s: OrderedDict[str, float] = OrderedDict()
 
     def take(self, user_id: str, now_s: float) -> float:
         """Take one; 0, or if there is none the seconds until there is."""
