@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cell.log.v1 import record_pb2 as log
 from event_log.port import Fate, NewRecord
-from messaging_core.events import varint
+from messaging_core.wire import varint
 
 _RECORD_COPY_TAG = b"\x12"  # Record.copy = 2
 _COPY_LOGGED_TAG = b"\x0a"  # Copy.logged = 1

@@ -18,7 +18,7 @@ from history_service.port import (
     ReactionRow,
     SharedInboxRow,
 )
-from messaging_core.events import varint
+from messaging_core.wire import varint
 
 T = TypeVar("T", bound=Hashable)
 

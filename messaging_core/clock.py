@@ -36,5 +36,6 @@ class HybridClock:
 
     def stamp(self) -> int:
         """A new time, above every earlier stamp and observation."""
-        self._last_us = max(self._wall_us(), self._last_us + 1)
+        now_us = self._wall_us()
+        self._last_us = now_us if now_us > self._last_us else self._last_us + 1
         return self._last_us

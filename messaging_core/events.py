@@ -5,6 +5,7 @@ from typing import NamedTuple
 from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.cursor import Cursor
+from messaging_core.wire import varint
 
 
 class PositionedEvent(NamedTuple):
@@ -33,23 +34,6 @@ class EventsPage(NamedTuple):
     through_time_us: int
     persisted_offset: int
     """How far history had come before the rows were read; the page is the last one if it equals `through_offset`."""
-
-
-def _encode_varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-_VARINTS = tuple(_encode_varint(value) for value in range(16_384))
-
-
-def varint(value: int) -> bytes:
-    """A non-negative integer as protobuf writes it; those of two bytes, as most lengths are, from a table."""
-    return _VARINTS[value] if value < 16_384 else _encode_varint(value)
 
 
 _UPDATES_TAG = b"\x0a"  # ConnectResponse.updates = 1, SubscribeResponse.updates = 1

@@ -16,15 +16,21 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core import ids
 from messaging_core.limits import Limits
 from messaging_core.refusals import Refused
+from messaging_core.wire import field, varint
 from messaging_server.content import encode_content, invalid, too_large, utf8_bytes
-from messaging_server.pieces import joined_field
 
 MAX_REACTION_KEY_BYTES = 64
 MAX_TRACEPARENT_BYTES = 64
+_CONTENT_TAG = b"\x12"  # Message.content = 2
+_REPLY_TO_TAG = b"\x1a"  # Message.reply_to = 3
+_NOTIFY_TAG = b"\x28"  # Message.notify = 5
+_REACTED_TAG = b"\x0a"  # ReactionChanged.message = 1
+_THROUGH_TAG = b"\x12"  # ReadMark.through = 2, ReceivedMark.through = 2
 _MAX_NOTIFY = 2**31 - 1
 LAST_US = 253_402_300_799_999_999
 """The last microsecond of the year 9999, where Timestamp ends."""
-_SMALL_SET = 16
+SMALL_SET = 16
+"""Up to so many participants what follows from them is remembered."""
 
 
 class Prepared(NamedTuple):
@@ -105,13 +111,12 @@ def prepare_message(
         above_us = _check_ref(send.reply_to, "reply_to", honoured)
         if send.reply_to.conversation_id != conversation_id:
             raise invalid("reply_to.conversation_id", "a reply answers a message of its own conversation")
-        reply_to = encode_ref(send.reply_to)
+        reply_to = field(_REPLY_TO_TAG, encode_ref(send.reply_to))
         named = (sender_id, send.reply_to.sender_id)
     notify = send.notify or messaging.NOTIFY_LEVEL_NORMAL
     if not 0 < notify <= _MAX_NOTIFY:
         raise invalid("notify", "not a level of notification")
-    rest = messaging.Message(notify=notify).SerializeToString()
-    body = b"".join((joined_field(2, content), joined_field(3, reply_to) if reply_to else b"", rest))
+    body = field(_CONTENT_TAG, content) + reply_to + _NOTIFY_TAG + varint(notify)
     digest = payload_digest("message", conversation_id, body)
     return Prepared(
         log.EVENT_KIND_MESSAGE,
@@ -144,7 +149,7 @@ def _prepare_reaction(
     if utf8_bytes(react.key) > MAX_REACTION_KEY_BYTES:
         raise too_large("key", "bytes of a reaction's key", MAX_REACTION_KEY_BYTES)
     reaction = messaging.ReactionChanged(user_id=sender_id, key=react.key, removed=removed)
-    body = joined_field(1, encode_ref(react.message)) + reaction.SerializeToString()
+    body = field(_REACTED_TAG, encode_ref(react.message)) + reaction.SerializeToString()
     return Prepared(
         log.EVENT_KIND_REACTION_CHANGED,
         sender_id,
@@ -183,7 +188,9 @@ def prepared_mark(
     traceparent: str = "",
 ) -> Prepared:
     """A mark of this user through a message."""
-    body = messaging.ReadMark(user_id=sender_id).SerializeToString() + joined_field(2, encode_ref(through))
+    body = messaging.ReadMark(user_id=sender_id).SerializeToString() + field(
+        _THROUGH_TAG, encode_ref(through)
+    )
     conversation_id = through.conversation_id
     named = (sender_id, through.sender_id)
     return Prepared(kind, sender_id, "", conversation_id, participants, named, body, 0, above_us, traceparent)
@@ -221,9 +228,9 @@ def time_us(value: Timestamp) -> int | None:
 
 
 def _check_command_id(value: str, field: str) -> None:
-    if utf8_bytes(value) > ids.MAX_COMMAND_ID_BYTES:
-        raise too_large(field, "bytes of an id", ids.MAX_COMMAND_ID_BYTES)
     if not ids.is_command_id(value):
+        if utf8_bytes(value) > ids.MAX_COMMAND_ID_BYTES:
+            raise too_large(field, "bytes of an id", ids.MAX_COMMAND_ID_BYTES)
         raise invalid(field, "an id is 1 to 64 of A-Z a-z 0-9 _ -", ids.MAX_COMMAND_ID_BYTES)
 
 
@@ -268,17 +275,22 @@ def _participants(
     recipients: messaging.Recipients, sender_id: str, limits: Limits, field: str
 ) -> tuple[str, ...]:
     """Everyone named and the sender, in byte order."""
-    user_ids = recipients.user_ids
-    field = f"{field}.user_ids"
-    if not user_ids:
-        raise invalid(field, "name at least one user")
+    user_ids = tuple(recipients.user_ids)
     if len(user_ids) > limits.max_recipients:
         raise Refused(
             messaging.REJECTED_REASON_TOO_MANY_RECIPIENTS,
             f"number of users: at most {limits.max_recipients}",
-            field,
+            f"{field}.user_ids",
             limits.max_recipients,
         )
+    everyone = _small_everyone if len(user_ids) < SMALL_SET else _everyone
+    return everyone(user_ids, sender_id, field)
+
+
+def _everyone(user_ids: tuple[str, ...], sender_id: str, field: str) -> tuple[str, ...]:
+    field = f"{field}.user_ids"
+    if not user_ids:
+        raise invalid(field, "name at least one user")
     for index, user_id in enumerate(user_ids):
         if not ids.is_user_id(user_id):
             detail = "a user id is 1 to 255 visible ASCII bytes"
@@ -290,13 +302,16 @@ def _participants(
     return in_byte_order(everyone)
 
 
+_small_everyone = lru_cache(maxsize=4_096)(_everyone)
+
+
 def in_byte_order(user_ids: Iterable[str]) -> tuple[str, ...]:
     """User ids are ASCII, so that the order of characters is that of bytes."""
     return tuple(sorted(user_ids))
 
 
 def _conversation_id(participants: tuple[str, ...]) -> str:
-    small = len(participants) <= _SMALL_SET
+    small = len(participants) <= SMALL_SET
     return _small_conversation_id(participants) if small else ids.conversation_id(participants)
 
 

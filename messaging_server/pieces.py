@@ -1,20 +1,15 @@
-"""Updates of the server's own making, as pieces of a frame, and the few protobuf primitives that joining them needs."""
+"""Updates of the server's own making, as pieces of a frame."""
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.cursor import Cursor
-from messaging_core.events import update_piece, varint
+from messaging_core.events import update_piece
 from messaging_core.refusals import Refused
+from messaging_core.wire import varint
 
-_LENGTH_DELIMITED = 2
 _MAX_DETAIL_CHARS = 300
-
-
-def joined_field(number: int, value: bytes) -> bytes:
-    """A length-delimited field: protobuf messages are made by joining their fields."""
-    return varint(number << 3 | _LENGTH_DELIMITED) + varint(len(value)) + value
 
 
 def timestamp(time_us: int) -> Timestamp:

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from cell.delivery.v1 import session_link_pb2 as link
-from messaging_core.events import varint
+from messaging_core.wire import varint
 from session_link.inbox import Inbox
 from session_link.port import QUEUE_BYTES, LinkBroken, LinkClosed, LinkEnd, LinkRefused, OwnerEnd, ServerEnd
 

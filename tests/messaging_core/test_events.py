@@ -1,14 +1,13 @@
 """Joined pieces are what protobuf would have encoded."""
 
 import pytest
-from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[attr-defined]
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.cursor import Cursor
-from messaging_core.events import event_bytes, event_piece, gap_piece, positioned, update_piece, varint
+from messaging_core.events import event_bytes, event_piece, gap_piece, positioned, update_piece
 
 EVENTS = st.one_of(
     st.builds(
@@ -34,12 +33,6 @@ EVENTS = st.one_of(
     ),
 )
 CURSOR = Cursor(b"12345678", 7, 42, 1_700_000_000_000_000)
-
-
-@given(st.integers(0, 2**64))
-def test_varints_are_protobufs(value: int) -> None:
-    """A length is encoded as protobuf does."""
-    assert varint(value) == _VarintBytes(value)
 
 
 @given(EVENTS)

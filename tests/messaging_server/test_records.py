@@ -38,6 +38,19 @@ def test_a_message_is_recorded_as_it_is_told() -> None:
     assert (event.cursor, event.traceparent) == ("", "00-trace")
 
 
+@pytest.mark.parametrize("command", [send(reply_to=ref()), react(), read()])
+@pytest.mark.parametrize("others", [1, 2, 40])
+def test_a_record_is_what_protobuf_encodes(command: m.Command, others: int) -> None:
+    """Joined from its fields, a record is byte for byte the encoding of the messages that it stands for."""
+    participants = ("alice", *(f"other{n:02}" for n in range(others)))
+    found = prepared(command)
+    encoded = encode_origin(found, participants, participants, STAMP)
+    record = log.Record.FromString(encoded)
+    event = m.Event.FromString(record.origin.logged.event)
+    assert record.SerializeToString() == encoded
+    assert event.SerializeToString() == record.origin.logged.event
+
+
 def test_reactions_and_marks_are_recorded_as_they_are_told() -> None:
     """A reaction has its time, a mark its user, and each its message."""
     _, event = record(react())
