@@ -1,12 +1,6 @@
 """Tries an installed client, with nothing else of the project on the path: a talk with a scripted server.
 
-The suite runs it in its own environment. For other versions of protobuf run it by hand, from another folder:
-
-    python -m hatchling build --target wheel
-    for v in "6.30.*" "7.*"; do
-        uv venv --clear /tmp/sdk && uv pip install --python /tmp/sdk/bin/python dist/*.whl "protobuf==$v"
-        (cd /tmp && /tmp/sdk/bin/python -W error <this file>)
-    done
+The suite runs it in its own environment, and in fresh ones with the wheel and each major of protobuf.
 """
 
 import asyncio
