@@ -59,10 +59,10 @@ class Stream:
         hello = await self.open(**welcome)
         expect(hello.resume_after == cursor, f"hello.resume_after {cursor!r}", repr(hello.resume_after))
 
-    async def welcome(self) -> None:
+    async def welcome(self, **welcome: Any) -> None:
         """Take hello, and say welcome only."""
         await self.hello()
-        await self.say(says.welcome(self._cell.limits))
+        await self.say(says.welcome(self._cell.limits, **welcome))
 
     async def say(self, *updates: messaging.Update) -> None:
         """One frame to the client; without updates an empty one. A client that is gone does not hear it."""

@@ -47,7 +47,11 @@ def limits(retry_window_s: float = 30, **others: int) -> messaging.Limits:
 
 
 def welcome(
-    taken: messaging.Limits, *, ping_interval_s: float = 60, token_lives_s: float | None = None
+    taken: messaging.Limits,
+    *,
+    ping_interval_s: float = 60,
+    token_lives_s: float | None = None,
+    log: str = "log-1",
 ) -> messaging.Update:
     """The stream is open."""
     told = messaging.Welcome(
@@ -58,6 +62,7 @@ def welcome(
         limits=taken,
         server_time=time(CELL_TIME_US),
         ping_interval=duration(ping_interval_s),
+        log_incarnation=log,
     )
     if token_lives_s is not None:
         told.token_expire_time.CopyFrom(time(CELL_TIME_US + int(token_lives_s * 1e6)))

@@ -13,13 +13,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import python_driver
-from messaging_client import events, outbox, protocol, wire
+from messaging_client import events, protocol, wire
 from messaging_client.backoff import Backoff
 from messaging_client.connection import Connection
 from messaging_client.errors import NotDone
 from messaging_client.inbox import Inbox
 from messaging_client.outbox import Outbox
-from messaging_client.outgoing import Outgoing
+from messaging_client.outgoing import Outgoing, View
 from messaging_client.protocol import Protocol
 from messaging_client.stream import Stream
 from messaging_client.tokens import Tokens
@@ -54,13 +54,16 @@ def after(target: Any, name: str, then: Callable[..., None]) -> None:
 
 @fault("hello_first_and_once", "`hello` as the first command and never again")
 def says_hello_twice() -> None:
-    original = Protocol._own_commands
+    original = Protocol.next_frame
 
-    def twice(self: Protocol, stream_: Stream, now_s: float) -> list[messaging.Command]:
-        again = [stream_.numbered(messaging.Command(hello=messaging.Hello()), None)]
-        return [*again, *original(self, stream_, now_s)]
+    def twice(self: Protocol, now_s: float) -> messaging.ConnectRequest | None:
+        frame = original(self, now_s)
+        if frame is not None and self.stream is not None:
+            hello = messaging.Command(hello=messaging.Hello())
+            frame.commands.append(self.stream.numbered(hello, None))
+        return frame
 
-    put(Protocol, "_own_commands", twice)
+    put(Protocol, "next_frame", twice)
 
 
 @fault("nothing_before_welcome", "nothing after `hello` before Welcome")
@@ -116,7 +119,7 @@ def ignores_the_bound_in_flight() -> None:
 
 @fault("a_frame_keeps_its_bytes", "max_frame_bytes")
 def makes_frames_of_any_size() -> None:
-    put(outbox, "MAX_FRAME_BYTES", 1 << 30)
+    put(View, "frame_bytes", 1 << 30)
 
 
 @fault("command_ids_rise", "command ids that begin above 0 and rise")
@@ -286,6 +289,17 @@ def gives_up_after_the_window() -> None:
 @fault("late_after_a_gap_it_looks_in_history", "it was sent anew although history has it")
 def does_not_look_in_history() -> None:
     put(Outbox, "found", lambda self, ids: None)
+
+
+@fault("another_log_knows_no_ids", "tried blindly in another log")
+def forgets_that_logs_differ() -> None:
+    original = Protocol._welcome
+
+    def same(self: Protocol, stream_: Stream, welcome: messaging.Welcome, now_s: float) -> None:
+        welcome.ClearField("log_incarnation")
+        original(self, stream_, welcome, now_s)
+
+    put(Protocol, "_welcome", same)
 
 
 @fault("a_refusal_after_an_unknown_try_is_not_the_last_word", "stream 3")

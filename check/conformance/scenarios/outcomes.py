@@ -141,6 +141,30 @@ async def late_after_a_gap_it_looks_in_history(cell: Cell, app: App) -> None:
     await _fence(app, stream)
 
 
+async def another_log_knows_no_ids(cell: Cell, app: App) -> None:
+    """Where Welcome names another log than before, what was tried there is looked for first, never tried blindly.
+
+    The new log does not remember its ids. The client reloads, looks in history, and sends anew what is not there.
+    """
+    await app.connect(cell)
+    stream = await cell.stream()
+    await stream.open(log="log-1")
+    sent = await app.send("hi")
+    first = await stream.send("hi")
+    await stream.end()
+    stream = await cell.stream()
+    await stream.welcome(log="log-2")
+    await stream.no_command("it was tried blindly in another log")
+    await stream.say(says.resumed("n1", messaging.RESUME_OUTCOME_RESET))
+    cell.snapshot = "s1"
+    stream = await cell.stream()
+    await stream.open_after("s1", log="log-2")
+    again = await stream.send("hi")
+    _same(first, again)
+    await stream.say(says.accepted(again))
+    await app.outcome(sent, "accepted")
+
+
 async def a_refusal_after_an_unknown_try_is_not_the_last_word(cell: Cell, app: App) -> None:
     """If an earlier try may have happened, the refusal of a later one speaks for that later one alone (R4).
 
