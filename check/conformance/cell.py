@@ -80,6 +80,18 @@ class Stream:
         """The next command of the application."""
         return await self._cell.watch.wait(self._commands.get(), expected)
 
+    async def command_or_end(self, expected: str) -> messaging.Command | None:
+        """The next command; None if the client leaves before it gives one."""
+        getting, leaving = asyncio.create_task(self._commands.get()), asyncio.create_task(self.left.wait())
+        both: set[asyncio.Future[Any]] = {getting, leaving}
+        try:
+            first = asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await self._cell.watch.wait(first, expected)
+            return getting.result() if getting.done() else None
+        finally:
+            getting.cancel()
+            leaving.cancel()
+
     async def send(self, text: str) -> messaging.Command:
         """The next command. Raises Broken unless it sends this text."""
         command = await self.command(f"a send of {text!r} on stream {self.number}")
