@@ -33,7 +33,7 @@ def _ending(
     outcome: "messaging.RejectedOutcome" = messaging.REJECTED_OUTCOME_UNKNOWN,
     retry_after_s: float | None = None,
 ) -> Ending:
-    """What a stream had in flight has no outcome when it ends (R4); NOT_DONE is for ends that come before a welcome."""
+    """What a stream had in flight has no outcome when it ends (R4); NOT_DONE is for ends before its welcome."""
     return Ending(status, Refused(reason, detail, field, limit, outcome, retry_after_s))
 
 
@@ -60,7 +60,6 @@ PAST_END = _ending(
     messaging.REJECTED_REASON_CURSOR_INVALID,
     "hello.resume_after is past the end of the log",
     "hello.resume_after",
-    outcome=_NOT_DONE,
 )
 TOKEN_RUN_OUT = _ending(
     StatusCode.UNAUTHENTICATED, messaging.REJECTED_REASON_TOKEN_INVALID, "the access token has run out"

@@ -45,7 +45,8 @@ def test_the_contract_names_every_status() -> None:
 def test_an_end_says_what_may_have_happened(ending: Ending) -> None:
     """R4: UNKNOWN where commands may be in flight, so on every end that a stream with a welcome can have."""
     assert ending.refused is not None
-    before_welcome = ending.refused.field.startswith("hello") and ending is not endings.HELLO_TWICE
+    after_welcome = (endings.HELLO_TWICE, endings.PAST_END)
+    before_welcome = ending.refused.field.startswith("hello") and ending not in after_welcome
     refused_at_once = "streams" in ending.refused.detail or ending.refused.detail == "bad"
     certain = ending.refused.outcome == messaging.REJECTED_OUTCOME_NOT_DONE
     assert certain is (before_welcome or refused_at_once)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from messaging_core.refusals import Refused, reason_name
 
-_DOCUMENT = Path(__file__).resolve().parents[2] / "docs/errors.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/errors.md"
 _OUTCOMES = ("", "not done", "unknown")
 """By cell.messaging.v1.RejectedOutcome."""
 
@@ -13,7 +13,7 @@ def rows_of(first_column: str) -> list[list[str]]:
     """The cells of every table whose first column has this name, without their heads."""
     rows: list[list[str]] = []
     inside = False
-    for line in _DOCUMENT.read_text().splitlines():
+    for line in DOCUMENT.read_text().splitlines():
         cells = [cell.strip(" `") for cell in line.split("|")[1:-1]]
         if not cells:
             inside = False

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from tests.system.cell_process import CellProcess
@@ -23,6 +22,8 @@ class Heard:
     updates: list[messaging.Update] = field(default_factory=list)
     code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
     details: str = ""
+    trailing: Metadata = ()
+    """The trailing metadata of the stream's end."""
 
     def of(self, kind: str) -> list[Any]:
         """The updates of a kind."""
@@ -53,6 +54,7 @@ async def _say(cell: CellProcess, metadata: Metadata, frames: Sequence[bytes], d
         except grpc.aio.AioRpcError:
             pass
         heard.code, heard.details = await call.code(), await call.details() or ""
+        heard.trailing = tuple(await call.trailing_metadata() or ())
     return heard
 
 
@@ -67,13 +69,3 @@ def frame(*commands: messaging.Command) -> bytes:
 def hello(**fields: object) -> messaging.Command:
     """The first command of a stream."""
     return messaging.Command(hello=messaging.Hello(**fields))  # type: ignore[arg-type]
-
-
-def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """The google.rpc.ErrorInfo of a call that failed."""
-    (encoded,) = [value for key, value in error.trailing_metadata() or () if key == "grpc-status-details-bin"]
-    status = status_pb2.Status.FromString(encoded)  # type: ignore[arg-type]
-    assert status.code == error.code().value[0]
-    info = error_details_pb2.ErrorInfo()
-    assert any(detail.Unpack(info) for detail in status.details if detail.Is(info.DESCRIPTOR))
-    return info

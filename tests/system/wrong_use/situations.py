@@ -1,0 +1,59 @@
+"""Commands and streams that are right, at a wrong time."""
+
+from dataclasses import dataclass
+
+from grpc import StatusCode
+
+from tests.system.wrong_use.answers import (
+    CONFLICT,
+    INVALID,
+    RATE_LIMITED,
+    TOKEN_INVALID,
+    TOO_MANY_IN_FLIGHT,
+    UNAVAILABLE,
+    Answer,
+    ending,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A command that is right, at a wrong time. Each has a test of its own, in test_situations.py or test_faults.py."""
+
+    what: str
+    answer: Answer
+
+
+COMMAND_ID = Situation("A command id that does not rise", Answer(INVALID, "command_id"))
+RATE = Situation("More commands a second than the limit", Answer(RATE_LIMITED, limit="max_sends_per_second"))
+OTHER_RATE = Situation(
+    "More pings, acknowledgements or refreshes a second", Answer(RATE_LIMITED, limit="max_sends_per_second")
+)
+IN_FLIGHT = Situation(
+    "More commands without an outcome than the limit", Answer(TOO_MANY_IN_FLIGHT, limit="max_in_flight")
+)
+ANOTHER_PAYLOAD = Situation("The id of another payload, through the same server", Answer(CONFLICT))
+OTHER_SERVER = Situation(
+    "The same through another server: accepted, and told when the log is read", Answer(CONFLICT)
+)
+STREAMS = Situation(
+    "More streams of a user than the limit",
+    Answer(TOO_MANY_IN_FLIGHT, limit=3, status=StatusCode.RESOURCE_EXHAUSTED, ends=True),
+)
+TOKEN_RUN_OUT = Situation("The token runs out", ending(TOKEN_INVALID))
+LOG_FULL = Situation("The disk of the log is full", Answer(UNAVAILABLE))
+REGISTRY_AWAY = Situation(
+    "The conversation must be looked up, and history is down or full", Answer(UNAVAILABLE)
+)
+SITUATIONS = (
+    COMMAND_ID,
+    RATE,
+    OTHER_RATE,
+    IN_FLIGHT,
+    ANOTHER_PAYLOAD,
+    OTHER_SERVER,
+    STREAMS,
+    TOKEN_RUN_OUT,
+    LOG_FULL,
+    REGISTRY_AWAY,
+)
