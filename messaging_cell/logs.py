@@ -2,8 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import MutableMapping, Sequence
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -14,6 +14,8 @@ _SHARED: Sequence[Processor] = (
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+
+_OF_THE_CELL = frozenset(("event", "exception", "stack"))
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -51,5 +53,13 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
 def _rendering(form: str, stream: TextIO) -> list[Processor]:
     if form == "console" or (form == "auto" and stream.isatty()):
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        return [_escaped, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _escaped(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What clients say of themselves must not steer the terminal of whoever reads it."""
+    for name, value in entry.items():
+        if isinstance(value, str) and name not in _OF_THE_CELL and not value.isprintable():
+            entry[name] = value.encode("unicode_escape").decode()
+    return entry

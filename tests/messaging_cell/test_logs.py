@@ -57,6 +57,17 @@ def test_auto_is_console_in_a_terminal_only() -> None:
     assert "\x1b[" not in console
 
 
+def test_what_clients_say_does_not_steer_a_terminal() -> None:
+    """Control characters in values are shown as escapes, in the console as in JSON."""
+    for form, shown in (("console", "a\\x1b[31m\\nb"), ("json", "a\\u001b[31m\\nb")):
+        stream = io.StringIO()
+        logs.configure("info", form, stream)
+        structlog.get_logger("ours").info("stream opened", client_id="a\x1b[31m\nb", client_info="ä")
+        assert "\x1b" not in stream.getvalue()
+        assert stream.getvalue().count("\n") == 1
+        assert shown in stream.getvalue()
+
+
 def test_the_level_counts_for_all() -> None:
     """Less important lines are left out."""
     assert [json.loads(line)["event"] for line in write("warning", "json", io.StringIO()).splitlines()] == [

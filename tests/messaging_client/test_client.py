@@ -569,6 +569,43 @@ async def test_repeats_are_dropped() -> None:
     assert [event.message.text for event in told if isinstance(event, NewMessage)] == ["one", "two"]
 
 
+async def test_what_the_client_does_not_know_is_skipped_and_its_cursor_kept() -> None:
+    """Updates, events and values to come harm nothing; a client that returns does so after the event it skipped."""
+    hellos: list[messaging.Hello] = []
+
+    async def newer(talk: Talk) -> None:
+        hellos.append(await talk.open())
+        event = messaging.Event.FromString(b"\x0a\x02c2\x4a\x00")  # field 9
+        go_away = messaging.GoAway(reason=99)  # type: ignore[arg-type]
+        await talk.tell(
+            message_event("c1", "one"),
+            messaging.Update(event=event),
+            messaging.Update.FromString(b"\xf2\x01\x00"),  # field 30
+            messaging.Update(event=messaging.Event(cursor="c3", read_mark=messaging.ReadMark(user_id="bob"))),
+            messaging.Update(event=event),
+            messaging.Update(go_away=go_away),
+        )
+        await talk.command()
+
+    async def next_one(talk: Talk) -> None:
+        hellos.append(await talk.open())
+        await talk.tell(message_event("c4", "two"))
+        await talk.accept_all()
+
+    async with scripted_cell(newer, next_one) as cell, client_of(cell.address) as client:
+        texts = [event.message.text async for event in until_text(client.events(), "two")]
+    assert texts == ["one", "two"]
+    assert hellos[1].resume_after == "c2"
+
+
+async def until_text(events: AsyncIterator[Event], text: str) -> AsyncIterator[NewMessage]:
+    async for event in events:
+        if isinstance(event, NewMessage):
+            yield event
+            if event.message.text == text:
+                return
+
+
 async def test_what_the_application_has_taken_is_acknowledged() -> None:
     """An event is acknowledged when the application comes back for the next one."""
     acknowledged: list[str] = []

@@ -6,6 +6,7 @@ import pytest
 from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
@@ -356,6 +357,15 @@ def test_whatever_a_client_sends_is_answered_or_ends_the_stream(frames: list[byt
                 StatusCode.FAILED_PRECONDITION,
             )
             return
+
+
+def test_what_a_client_says_of_itself_is_logged() -> None:
+    """At debug level, with the stream it opened."""
+    with capture_logs() as entries:
+        live(client_id="phone", client_info="app 1.0")
+    (entry,) = [entry for entry in entries if entry["event"] == "stream opened"]
+    assert (entry["client_id"], entry["client_info"], entry["log_level"]) == ("phone", "app 1.0", "debug")
+    assert entry["session"] == "s-1"
 
 
 def test_pings_beyond_the_rate_are_refused_and_sends_go_on() -> None:
