@@ -1,6 +1,6 @@
 """The client an application holds: sends, reacts, marks, asks, and is told what happens."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -188,28 +188,28 @@ class Client:
         message: AnyMessage,
         key: str,
         *,
-        participants: Sequence[str] = (),
+        participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
         """Add a reaction (an emoji, say) to a message. `participants`, everyone else there, saves the cell a look-up."""
-        await self._connection.perform(commands.react(message, key, participants), timeout_s)
+        await self._connection.perform(commands.react(message, key, participants, removed=False), timeout_s)
 
     async def unreact(
         self,
         message: AnyMessage,
         key: str,
         *,
-        participants: Sequence[str] = (),
+        participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
         """Take a reaction back; no error if it is not there."""
-        await self._connection.perform(commands.unreact(message, key, participants), timeout_s)
+        await self._connection.perform(commands.react(message, key, participants, removed=True), timeout_s)
 
     async def mark_read(
         self,
         message: AnyMessage,
         *,
-        participants: Sequence[str] = (),
+        participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
         """Say that the user has read the message's conversation through it. Implies received; never goes back."""
@@ -224,14 +224,14 @@ class Client:
 
     # Events.
 
-    async def events(self) -> AsyncIterator[Event]:
+    def events(self) -> AsyncIterator[Event]:
         """What happens to this user, in the order of its events, until the client is closed; for one task at a time.
 
         An event is *taken* when the next one is asked for, or by `confirm`. With a FileStore an event that was not taken
-        when the process ended is given again by the next one. Raises ClientFailed when the client cannot go on.
+        when the process ended is given again by the next one. Asking may be cancelled, by a timeout for example, and done
+        again: no event is lost. Raises ClientFailed when the client cannot go on.
         """
-        while (event := await self._connection.next_event()) is not None:
-            yield event
+        return _Events(self._connection)
 
     async def confirm(self) -> None:
         """Take the event that `events` gave last, without asking for the next: before the application ends, say."""
@@ -294,3 +294,19 @@ class Client:
     ) -> list[HistoryMessage]:
         """Messages by name, at most 100: those that exist and this user may see. Raises CallFailed, ClientFailed."""
         return await history.named(self._connection, [commands.ref_of(each) for each in named], timeout_s)
+
+
+class _Events:
+    """Not a generator, which would be over once asking it is cancelled."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._connection.next_event()
+        if event is None:
+            raise StopAsyncIteration
+        return event

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client import wire
@@ -63,31 +63,23 @@ def send_message(
     return Outgoing(send.message_id, lane, messaging.Command(send_message=send))
 
 
-def react(message: AnyMessage, key: str, participants: Sequence[str]) -> Outgoing:
-    """A reaction."""
-    ref, named = wire.ref_to(ref_of(message)), _recipients(participants)
-    command = messaging.React(reaction_id=new_id(), message=ref, key=key, participants=named)
-    return Outgoing(command.reaction_id, _lane(ref), messaging.Command(react=command))
+def react(message: AnyMessage, key: str, participants: Users, *, removed: bool) -> Outgoing:
+    """A reaction, or one taken back."""
+    ref, command = wire.ref_to(ref_of(message)), messaging.Command()
+    change: messaging.React | messaging.Unreact = command.unreact if removed else command.react
+    change.reaction_id = new_id()
+    change.message.CopyFrom(ref)
+    change.key = key
+    if participants:
+        change.participants.user_ids.extend(users(participants))
+    lane = f"react {ref.conversation_id} {ref.sender_id} {ref.message_id}"
+    return Outgoing(change.reaction_id, lane, command)
 
 
-def unreact(message: AnyMessage, key: str, participants: Sequence[str]) -> Outgoing:
-    """A reaction taken back."""
-    ref, named = wire.ref_to(ref_of(message)), _recipients(participants)
-    command = messaging.Unreact(reaction_id=new_id(), message=ref, key=key, participants=named)
-    return Outgoing(command.reaction_id, _lane(ref), messaging.Command(unreact=command))
-
-
-def mark_read(message: AnyMessage, participants: Sequence[str]) -> Outgoing:
+def mark_read(message: AnyMessage, participants: Users) -> Outgoing:
     """A read mark."""
-    ref = wire.ref_to(ref_of(message))
-    command = messaging.MarkRead(through=ref, participants=_recipients(participants))
-    lane = f"read {ref.conversation_id}"
-    return Outgoing(new_id(), lane, messaging.Command(mark_read=command))
-
-
-def _recipients(participants: Sequence[str]) -> messaging.Recipients | None:
-    return messaging.Recipients(user_ids=users(participants)) if participants else None
-
-
-def _lane(ref: messaging.MessageRef) -> str:
-    return f"react {ref.conversation_id} {ref.sender_id} {ref.message_id}"
+    command = messaging.Command()
+    command.mark_read.through.CopyFrom(wire.ref_to(ref_of(message)))
+    if participants:
+        command.mark_read.participants.user_ids.extend(users(participants))
+    return Outgoing(new_id(), f"read {command.mark_read.through.conversation_id}", command)

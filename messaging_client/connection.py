@@ -18,7 +18,7 @@ from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
 from cell.messaging.v1 import messaging_pb2 as messaging
 from cell.messaging.v1 import messaging_pb2_grpc
-from messaging_client import status, wire
+from messaging_client import clock, status, wire
 from messaging_client.backoff import Backoff
 from messaging_client.channels import Channels
 from messaging_client.errors import CallFailed, ClientFailed, NotDone, Reason
@@ -109,8 +109,7 @@ class Connection:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something about the protocol is so. Raises ClientFailed if the client fails before."""
         while not condition():
-            if self.protocol.failure is not None:
-                raise self.protocol.failure
+            self.protocol.check()
             self._progress.clear()
             await self._progress.wait()
 
@@ -151,7 +150,7 @@ class Connection:
         """Take a command to be done, now or after a restart. Raises NotDone, ClientFailed."""
         self.protocol.submit(outgoing, posted=True)
         if taking:  # without a pause between: both are in one commit
-            self.protocol.take(self._now_s())
+            self.protocol.take(clock.now_s())
         self._changed()
         await self._keeper.keep()
 
@@ -177,12 +176,12 @@ class Connection:
         try:
             while not self._is_closed:
                 self._arrived.clear()
-                event = self.protocol.hand_over(self._now_s())
+                event = self.protocol.hand_over(clock.now_s())
                 self._changed()
                 if event is not None:
                     return event
-                if self.protocol.failure is not None and not self._is_closed:
-                    raise self.protocol.failure
+                if not self._is_closed:
+                    self.protocol.check()
                 await self._arrived.wait()
             return None
         finally:
@@ -190,7 +189,7 @@ class Connection:
 
     async def confirm(self) -> None:
         """The event that was handed over last is taken; durable on return."""
-        self.protocol.take(self._now_s())
+        self.protocol.take(clock.now_s())
         self._changed()
         await self._keeper.keep()
 
@@ -207,13 +206,13 @@ class Connection:
         timeout_s: float,
     ) -> Answer:
         """The answer of history, asked again while it is away. Raises CallFailed, ClientFailed."""
-        end_s = self._now_s() + timeout_s
+        end_s = clock.now_s() + timeout_s
         backoff = Backoff(0.2, 5.0, self._rng)
         may_renew = self._tokens.refreshes
         while True:
-            if self._is_closed and self.protocol.failure is not None:
-                raise self.protocol.failure
-            left_s = max(_LEAST_SLEEP_S, end_s - self._now_s())
+            if self._is_closed:
+                self.protocol.check()
+            left_s = max(_LEAST_SLEEP_S, end_s - clock.now_s())
             try:
                 token = await self._token(renew=False)
                 stub = history_pb2_grpc.HistoryServiceStub(self._channels.for_call())
@@ -226,7 +225,7 @@ class Connection:
             if code is grpc.StatusCode.UNAUTHENTICATED and may_renew:
                 may_renew = False
                 await self._token(renew=True)
-            elif code not in _AGAIN or self._now_s() + pause_s >= end_s:
+            elif code not in _AGAIN or clock.now_s() + pause_s >= end_s:
                 raise failed
             else:
                 await asyncio.sleep(pause_s)
@@ -238,7 +237,7 @@ class Connection:
         try:
             while True:
                 self._stepped.clear()
-                now_s = self._now_s()
+                now_s = clock.now_s()
                 match protocol.next_step(now_s):
                     case Failed():
                         return
@@ -272,21 +271,21 @@ class Connection:
         else:
             shown = [wire.conversation_from(each) for each in page.conversations]
             complete = not page.next_page_token
-            self.protocol.loaded(page.cursor, shown, complete, found, self._now_s())
+            self.protocol.loaded(page.cursor, shown, complete, found, clock.now_s())
             return
         _log.info("cannot load yet: %s %s", end.code, end.detail)
-        self.protocol.load_failed(end, self._now_s())
+        self.protocol.load_failed(end, clock.now_s())
 
     async def _one_stream(self) -> None:
         try:
             token = await self._token(renew=True)
         except CallFailed as error:
-            self.protocol.connect_failed(End("UNAVAILABLE", error.detail), self._now_s())
+            self.protocol.connect_failed(End("UNAVAILABLE", error.detail), clock.now_s())
             return
         stub = messaging_pb2_grpc.MessagingServiceStub(self._channels.for_stream())
         call = self._call = stub.Connect(metadata=metadata(token))
         call.add_done_callback(lambda _: self._readable.set())
-        hello = self.protocol.connect(self._now_s())
+        hello = self.protocol.connect(clock.now_s())
         helpers = [asyncio.create_task(self._write(call, hello)), asyncio.create_task(self._clock())]
         end = End("CANCELLED", "the client left")
         try:
@@ -297,7 +296,7 @@ class Connection:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            self.protocol.stream_ended(end, self._now_s())
+            self.protocol.stream_ended(end, clock.now_s())
         _log.info("the stream ended: %s %s", end.code, end.detail)
 
     async def _read(self, call: Any) -> End:
@@ -310,7 +309,7 @@ class Connection:
                 frame = await call.read()
                 if frame is grpc.aio.EOF:
                     return End((await call.code()).name, await call.details() or "")
-                protocol.received(frame.updates, self._now_s())
+                protocol.received(frame.updates, clock.now_s())
                 self._changed()
         except grpc.aio.AioRpcError as error:
             return status.end_of(error)
@@ -326,7 +325,7 @@ class Connection:
             await call.write(hello)
             while True:
                 self._writable.clear()
-                frame = protocol.next_frame(self._now_s())
+                frame = protocol.next_frame(clock.now_s())
                 self._hand_out()
                 if frame is None:
                     await self._writable.wait()
@@ -341,7 +340,7 @@ class Connection:
         protocol = self.protocol
         while True:
             self._ticked.clear()
-            now_s = self._now_s()
+            now_s = clock.now_s()
             protocol.on_time(now_s)
             if now_s >= protocol.token_due_s:
                 protocol.token_due_s = float("inf")
@@ -353,8 +352,9 @@ class Connection:
     async def _refresh(self) -> None:
         try:
             token = await self._token(renew=True)
-        except CallFailed:
-            self.protocol.no_token(self._now_s())
+        except CallFailed as error:
+            _log.warning("no new access token yet: %s", error.detail)
+            self.protocol.no_token(clock.now_s())
         else:
             self.protocol.new_token(token, expires_us(token))
         self._changed()
@@ -382,7 +382,7 @@ class Connection:
         if protocol.inbox or protocol.failure is not None:
             self._arrived.set()
         self._progress.set()
-        if self._call is not None and protocol.wants_end(self._now_s()):
+        if self._call is not None and protocol.wants_end(clock.now_s()):
             self._call.cancel()
 
     # Tokens.
@@ -392,17 +392,22 @@ class Connection:
         try:
             async with asyncio.timeout(_CALL_S):
                 return await (self._tokens.fresh() if renew else self._tokens.present())
+        except TimeoutError as error:
+            raise CallFailed(
+                Reason.TOKEN_INVALID, f"the token source gave nothing in {_CALL_S:.0f} s"
+            ) from error
         except Exception as error:
-            _log.warning("the token source has no token now: %r", error)
-            raise CallFailed(Reason.TOKEN_INVALID, f"no access token: {error!r}") from error
+            raise CallFailed(Reason.TOKEN_INVALID, f"the token source failed: {error!r}") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # it is we who are cancelled, not something within the source
+            raise CallFailed(Reason.TOKEN_INVALID, "the token source was cancelled") from error
 
     def _in_background(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 async def _sleep(woken: asyncio.Event, seconds: float) -> None:

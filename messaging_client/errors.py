@@ -32,7 +32,34 @@ class MessagingError(Exception):
     """Everything that this package raises on purpose."""
 
 
-class NotDone(MessagingError):
+class _Refusal(MessagingError):
+    """What the cell, or the client for it, says when it refuses something."""
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        field: str = "",
+        limit: int = 0,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason, detail)  # so that it can be copied and pickled
+        self.reason = reason
+        self.detail = detail
+        """For people, in English."""
+        self.field = field
+        """The field at fault, as a path from the command ("content.attributes"); empty if none is."""
+        self.limit = limit
+        """The limit that was passed; 0 if none was."""
+        self.retry_after_s = retry_after_s
+        """After how many seconds it may help to try again unchanged; None = it will not."""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" + (f" ({self.field})" if self.field else "")
+
+
+class NotDone(_Refusal):
     """A command did not happen and will not. To try again is safe, and useful if `retry_after_s` is set."""
 
     def __init__(
@@ -45,21 +72,9 @@ class NotDone(MessagingError):
         retry_after_s: float | None = None,
         message_id: str = "",
     ) -> None:
-        super().__init__(reason, detail)  # so that it can be copied and pickled
-        self.reason = reason
-        self.detail = detail
-        """For people, in English."""
-        self.field = field
-        """The field at fault, as a path from the command ("content.attributes"); empty if none is."""
-        self.limit = limit
-        """The limit that was passed; 0 if none was."""
-        self.retry_after_s = retry_after_s
-        """When it may help to try again unchanged; None = it will not."""
+        super().__init__(reason, detail, field=field, limit=limit, retry_after_s=retry_after_s)
         self.message_id = message_id
-        """The command's own id; empty if it had none yet."""
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" + (f" ({self.field})" if self.field else "")
+        """The command's own id."""
 
 
 class OutcomeUnknown(MessagingError):
@@ -75,27 +90,8 @@ class OutcomeUnknown(MessagingError):
         self.message_id = message_id
 
 
-class CallFailed(MessagingError):
+class CallFailed(_Refusal):
     """A question about history or conversations was not answered."""
-
-    def __init__(
-        self,
-        reason: Reason,
-        detail: str,
-        *,
-        field: str = "",
-        limit: int = 0,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-        self.field = field
-        self.limit = limit
-        self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" + (f" ({self.field})" if self.field else "")
 
 
 class ClientFailed(MessagingError):

@@ -47,7 +47,7 @@ class Keeper:
         target = self._taken + len(self._protocol.journal)
         while self._kept < target:
             if isinstance(self._protocol.failure, StoreFailed):
-                raise self._protocol.failure
+                self._protocol.check()
             self.keep_soon()
             if self._keeping is not None:
                 await asyncio.shield(self._keeping)

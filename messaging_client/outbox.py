@@ -90,8 +90,11 @@ class Outbox:
         if outgoing.is_found:
             self._settle(outgoing, None)
 
-    def withdraw(self, id_: str) -> MessagingError | None:
-        """One who waits does so no longer: what is to be told to it. None if it is settled already."""
+    def withdraw(self, id_: str, trouble: str = "") -> MessagingError | None:
+        """One who waits does so no longer: what is to be told to it. None if it is settled already.
+
+        `trouble` is why there is no stream now.
+        """
         outgoing = self._all.get(id_)
         if outgoing is None:
             return None
@@ -100,15 +103,16 @@ class Outbox:
             return OutcomeUnknown("the client goes on trying", message_id=id_)
         unknown = outgoing.uncertain
         refusal = outgoing.refusal
+        why = f"; there is no stream to the cell: {trouble}" if trouble else ""
         self._remove(outgoing)
         self._journal.append(Drop(id_))
         if unknown:
             self._given_up[id_] = outgoing
             if len(self._given_up) > _GIVEN_UP:
                 del self._given_up[next(iter(self._given_up))]
-            said = f"; the last refusal was {refusal}" if refusal else ""
+            said = f"; the last refusal was {refusal}" if refusal else why
             return OutcomeUnknown(f"no outcome in time{said}", message_id=id_)
-        detail = "it could not be sent in time"
+        detail = f"it could not be sent in time{why}"
         return refusal or NotDone(Reason.DEADLINE, detail, retry_after_s=0.0, message_id=id_)
 
     def abandon(self, why: str, *, kept: bool) -> None:

@@ -26,15 +26,16 @@ from messaging_client.values import Conversation
 
 _log = logging.getLogger("messaging_client")
 _OWN_REOPEN_S = 1.0
-"""Between two streams that the client opens of its own accord, at least."""
+"""Between two streams that the client opens of its own accord, or because it was told to leave, at least."""
 _REFUSED_TOKENS = 3
 """Fresh tokens that are refused in succession before the client gives up."""
 _USELESS_STREAMS = 3
-"""Streams in succession that end with a status which trying again does not cure."""
+"""Streams in succession that end with a status which trying again does not cure, before the client gives up."""
 _REFRESH_AHEAD_S = 60.0
-_HOPELESS = frozenset(
-    ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "PERMISSION_DENIED", "NOT_FOUND")
-)
+_REFUSED = frozenset(("INVALID_ARGUMENT", "FAILED_PRECONDITION"))
+"""How a cell ends a stream whose client does what it must not."""
+_NO_CELL = frozenset(("UNIMPLEMENTED", "PERMISSION_DENIED", "NOT_FOUND"))
+"""What something says that is not a cell. Where there was one before, a proxy says it while that is away."""
 
 
 class Protocol:
@@ -75,6 +76,10 @@ class Protocol:
         self._sends_from_s = -NEVER_S
         self._refused_tokens = 0
         self._useless = 0
+        self._has_worked = False
+        """Whether this client ever had a whole stream."""
+        self._trouble = ""
+        """Why there is no stream now, in words."""
         self._token = ""
         self._token_expires_us: int | None = None
         self._receipts = Receipts()
@@ -87,13 +92,12 @@ class Protocol:
 
     def submit(self, outgoing: Outgoing, *, posted: bool) -> None:
         """Take a command. Its outcome comes in `outbox.settled` if it is not posted. Raises NotDone, ClientFailed."""
-        if self.failure is not None:
-            raise self.failure
+        self.check()
         self.outbox.add(outgoing, posted=posted)
 
     def withdraw(self, id_: str) -> MessagingError | None:
         """Nobody waits any more; see Outbox.withdraw."""
-        return self.outbox.withdraw(id_)
+        return self.outbox.withdraw(id_, self._trouble)
 
     def hand_over(self, now_s: float) -> Event | None:
         """The next event; the one before is taken thereby."""
@@ -119,6 +123,13 @@ class Protocol:
         """The client ends: it was closed, or cannot go on."""
         if self.failure is None:
             self.failure = error
+
+    def check(self) -> None:
+        """Raise the failure, if there is one."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(
+                None
+            )  # the same one each time: it must not collect where it was raised
 
     def take_journal(self) -> list[Change]:
         """The changes to make now. Of the cursors only the last counts."""
@@ -221,7 +232,9 @@ class Protocol:
             self._receipts.untold(receipt)
         self._receipts.stream_ended()
         self.outbox.broken(stream.outgoing())
-        if stream.is_leaving and stream.welcomed:
+        if stream.is_broken:
+            self._ended_by_cell(End("UNAVAILABLE", "the cell does not answer"), now_s)
+        elif stream.is_leaving and stream.welcomed:
             self._not_before_s = max(now_s, stream.reconnect_s)
         else:
             self._ended_by_cell(end, now_s)
@@ -316,6 +329,7 @@ class Protocol:
             self.user_id = welcome.user_id
             self.journal.append(OfUser(welcome.user_id))
         stream.opened(welcome, now_s)
+        self._trouble = ""
         self._receipts.opened(stream.view.number)
         self._refused_tokens = 0
         self._log_seen = welcome.log_incarnation or self._log
@@ -335,6 +349,7 @@ class Protocol:
     def _resumed(self, stream: Stream, resumed: messaging.Resumed, now_s: float) -> None:
         self._backoff.succeeded()
         self._useless = 0
+        self._has_worked = True
         if resumed.outcome == messaging.RESUME_OUTCOME_RESET:
             self._another_log(stream, now_s)
         if self._load is not None:
@@ -367,10 +382,13 @@ class Protocol:
         if go_away.reason == messaging.GO_AWAY_REASON_TOKEN_EXPIRING:
             if self._refreshes_token:
                 self.token_due_s = min(self.token_due_s, now_s)
+            else:
+                _log.warning("the access token runs out, and the client was given no source of others")
             return
         left_s = (wire.micros(go_away.close_time) - stream.server_us(now_s)) / 1e6
         by_s = now_s + (left_s if go_away.HasField("close_time") else self._settings.leave_s)
-        stream.leave(by_s, now_s + wire.seconds(go_away.reconnect_after))
+        after_s = now_s + wire.seconds(go_away.reconnect_after)
+        stream.leave(by_s, max(after_s, stream.view.opened_s + _OWN_REOPEN_S))
 
     # Outcomes.
 
@@ -463,8 +481,8 @@ class Protocol:
     def _ended_by_cell(self, end: End, now_s: float) -> None:
         if self.failure is None:
             self.trouble = end.detail or end.code
-        pause_s = self._backoff.failed()
-        self._not_before_s = now_s + max(pause_s, end.retry_after_s or 0.0)
+        self._tell_trouble(end)
+        self._not_before_s = now_s + (end.retry_after_s or 0.0) + self._backoff.failed()
         if end.code == "UNAUTHENTICATED":
             self._refused_tokens += 1
             if not self._refreshes_token or self._refused_tokens >= _REFUSED_TOKENS:
@@ -474,7 +492,13 @@ class Protocol:
             self._load = Reset
         elif end.reason is Reason.CURSOR_INVALID:
             self.fail(WrongUser(f"the cell does not take the cursor: {end.detail}"))
-        elif end.code in _HOPELESS:
+        elif end.code in _REFUSED or (end.code in _NO_CELL and not self._has_worked):
             self._useless += 1
             if self._useless >= _USELESS_STREAMS:
                 self.fail(ClientFailed(f"{end.code}: {end.detail}"))
+
+    def _tell_trouble(self, end: End) -> None:
+        self._trouble = f"{end.code}: {end.detail}" if end.detail else end.code
+        if self.failure is None:
+            level = logging.INFO if self._backoff.failures else logging.WARNING
+            _log.log(level, "there is no stream to the cell now, another is tried: %s", self._trouble)

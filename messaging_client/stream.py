@@ -9,7 +9,7 @@ from messaging_client.receipts import Receipt
 from messaging_client.settings import ClientSettings
 
 _STALL_S = 1.0
-"""A clock that is looked at later than this was held up by the program itself, which says nothing of the stream."""
+"""Left for reading when an answer is due. A clock that is looked at later than this was held up by the program itself."""
 
 
 class Slot(Enum):
@@ -24,6 +24,7 @@ class Stream:
 
     __slots__ = (
         "_due_s",
+        "_had_last_chance",
         "_last_id",
         "_local_to_server_us",
         "_ping_interval_s",
@@ -55,6 +56,7 @@ class Stream:
         self._last_id = 0
         self._due_s = now_s + settings.open_timeout_s
         """When the answer to hello or to the ping must be there."""
+        self._had_last_chance = False
         self._ping_s = NEVER_S
         self._ping_interval_s = settings.ping_interval_s
         self._local_to_server_us = 0
@@ -93,7 +95,7 @@ class Stream:
     def opened(self, welcome: messaging.Welcome, now_s: float) -> None:
         """The cell has answered hello."""
         self.welcomed = True
-        self._due_s = NEVER_S
+        self._answered()
         self.view.limits = welcome.limits
         self._ping_interval_s = wire.seconds(welcome.ping_interval) or self._settings.ping_interval_s
         self._ping_s = now_s + self._ping_interval_s
@@ -113,7 +115,7 @@ class Stream:
 
     def ponged(self) -> None:
         """The ping was answered."""
-        self._due_s = NEVER_S
+        self._answered()
 
     def leave(self, by_s: float, reconnect_s: float = 0.0) -> None:
         """Send no more, and end when everything has its outcome or at `by_s`."""
@@ -130,11 +132,19 @@ class Stream:
         return self.is_broken or (self.is_leaving and (now_s >= self.leave_by_s or not self.outgoing()))
 
     def on_time(self, now_s: float) -> None:
-        """Find out whether the cell has answered in time."""
-        if now_s >= self._due_s + _STALL_S:
-            self._due_s = now_s + _STALL_S  # our own loop stood still: what came meanwhile is read first
-        elif now_s >= self._due_s:
+        """Find out whether the cell has answered in time. What came while our own loop stood still is read first."""
+        if now_s < self._due_s:
+            return
+        is_late = now_s >= self._due_s + _STALL_S
+        if self._had_last_chance and not is_late:
             self.is_broken = True
+        else:
+            self._had_last_chance = not is_late
+            self._due_s = now_s + _STALL_S
+
+    def _answered(self) -> None:
+        self._due_s = NEVER_S
+        self._had_last_chance = False
 
     def due_s(self) -> float:
         """When `on_time` or `ping` has something to do."""

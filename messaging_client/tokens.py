@@ -5,15 +5,19 @@ import json
 from collections.abc import Awaitable, Callable
 
 TokenSource = Callable[[], Awaitable[str]]
-"""Gives a fresh access token. Asked at every connect, before the present one runs out, and when one was refused."""
+"""Gives a fresh access token. Asked at every connect, before the present one runs out, and when one was refused.
+
+It may fail, or take up to 30 s: it is asked again. What it must not do is block the event loop.
+"""
 
 
 class Tokens:
     """The present token of a client."""
 
     def __init__(self, token: str | TokenSource) -> None:
-        self._source = None if isinstance(token, str) else token
-        self._present = token if isinstance(token, str) else ""
+        """Raises TypeError or ValueError for what can be neither."""
+        self._source = token if callable(token) else None
+        self._present = "" if callable(token) else checked(token)
 
     @property
     def refreshes(self) -> bool:
@@ -21,14 +25,29 @@ class Tokens:
         return self._source is not None
 
     async def fresh(self) -> str:
-        """A new one from the source. Raises what the source raises."""
+        """A new one from the source. Raises what the source raises, and TypeError or ValueError for what is no token."""
         if self._source is not None:
-            self._present = await self._source()
+            asked = self._source()
+            if not isinstance(asked, Awaitable):
+                raise TypeError(f"a token source is an async function; this one gave {type(asked).__name__}")
+            self._present = checked(await asked)
         return self._present
 
     async def present(self) -> str:
         """The one that was had last."""
         return self._present or await self.fresh()
+
+
+def checked(token: object) -> str:
+    """The token without white space around it. Raises TypeError, ValueError. What it holds is for the cell to judge."""
+    if not isinstance(token, str):
+        raise TypeError(f"an access token is a str, not {type(token).__name__}")
+    token = token.strip()  # a file's last line has an end
+    if not token:
+        raise ValueError("the access token is empty")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("an access token is one word of ASCII, without 'Bearer' before it")
+    return token
 
 
 def metadata(token: str) -> tuple[tuple[str, str], ...]:

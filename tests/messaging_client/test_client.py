@@ -2,7 +2,10 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from messaging_client import (
     StoreInUse,
     Unauthenticated,
     WrongUser,
+    connection,
 )
 from messaging_client.kept import Kept, OfUser
 from tests.messaging_client.scripted_cell import Script, Talk, message_event, scripted_cell
@@ -437,6 +441,105 @@ async def test_a_source_that_fails_is_asked_again() -> None:
     assert failures == 0
 
 
+async def test_a_source_that_gives_garbage_hangs_or_is_cancelled_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No token yet is no reason to give up, and the log says what the source did; a send that is too late says it too."""
+    monkeypatch.setattr(connection, "_CALL_S", 0.2)
+
+    async def hangs() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async def cancelled() -> str:
+        raise asyncio.CancelledError
+
+    async def garbage() -> Any:
+        return None
+
+    async def ends() -> str:
+        raise StopAsyncIteration
+
+    async def good() -> str:
+        return "token"
+
+    turns = iter([garbage, hangs, cancelled, ends])
+    is_good = False
+
+    async def source() -> str:
+        return await (good if is_good else next(turns, hangs))()
+
+    async with scripted_cell(serve) as cell, client_of(cell.address, source) as client:
+        with pytest.raises(NotDone, match="token source"):
+            await client.send("hi", to="bob", timeout_s=3.0)
+        is_good = True
+        await client.send("hi", to="bob")
+    assert "NoneType" in caplog.text
+
+
+async def test_events_survive_a_caller_who_gives_up_waiting() -> None:
+    """A timeout around the next event ends neither the events nor loses one."""
+    go_on = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.open()
+        await go_on.wait()
+        await talk.tell(message_event("c1", "one"))
+        await talk.accept_all()
+
+    async with scripted_cell(script) as cell, client_of(cell.address) as client:
+        events = client.events()
+        assert isinstance(await anext(events), Started)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.05)
+        go_on.set()
+        event = await asyncio.wait_for(anext(events), LONG_S)
+        assert isinstance(event, NewMessage)
+
+
+async def test_a_program_that_stands_still_keeps_its_stream() -> None:
+    """The event loop is blocked for longer than a pong may take: the pong is there, so the stream lives."""
+    streams = 0
+
+    async def script(talk: Talk) -> None:
+        nonlocal streams
+        streams += 1
+        await talk.open(ping_interval_s=0.2)
+        await talk.accept_all()
+
+    quick = ClientSettings(backoff_s=0.05, pong_timeout_s=0.3)
+    async with cell_elsewhere(script) as address, client_of(address, settings=quick) as client:
+        await client.online()
+        for blocked_s in (0.5, 1.2, 2.5):
+            await asyncio.sleep(0.3)
+            time.sleep(blocked_s)  # noqa: ASYNC251 - what a careless program does
+        await asyncio.sleep(1.5)
+        await client.send("hi", to="bob")
+    assert streams == 1
+
+
+@asynccontextmanager
+async def cell_elsewhere(script: Script) -> AsyncIterator[str]:
+    """A scripted cell in a thread with an event loop of its own."""
+    address: Future[str] = Future()
+    stop = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve_there() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with scripted_cell(script) as cell:
+            address.set_result(cell.address)
+            await stop.wait()
+
+    running = asyncio.create_task(asyncio.to_thread(asyncio.run, serve_there()))
+    try:
+        yield await asyncio.wrap_future(address)
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        await running
+
+
 def reloading(update: messaging.Update, hellos: list[messaging.Hello]) -> tuple[Script, Script]:
     async def gone(talk: Talk) -> None:
         hellos.append((await talk.command()).hello)
@@ -709,8 +812,7 @@ async def test_a_refused_post_is_told_until_it_was_taken(tmp_path: Path) -> None
     for expected in (True, False):
         async with scripted_cell(serve) as cell, client_of(cell.address, store=FileStore(store)) as client:
             await client.online()
-            connection = client._connection
-            assert bool(connection.protocol.inbox) is expected
+            assert bool(client._connection.protocol.inbox) is expected
             if expected:
                 told = await anext(client.events())
                 assert isinstance(told, NotSent)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from messaging_client.commands import mark_read, react, send_message, unreact
+from messaging_client.commands import mark_read, react, send_message
 from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown, Reason
 from messaging_client.kept import Change, Drop, KeptCommand, Put, Refused, Tried
 from messaging_client.outbox import Outbox
@@ -248,7 +248,7 @@ def test_an_event_of_the_same_id_and_another_content_is_a_conflict() -> None:
 def test_a_reaction_is_settled_by_one_like_it() -> None:
     """Reactions are state: the own event with the same message, key and direction will do."""
     box = Box()
-    add, remove = react(REF, "+", ()), unreact(REF, "-", ())
+    add, remove = react(REF, "+", (), removed=False), react(REF, "-", (), removed=True)
     for each in (add, remove):
         box.outbox.add(each, posted=False)
     assert box.take(view(1)) == [add.id], "changes to one message keep their order"

@@ -1,5 +1,7 @@
 """Pings, silence and leaving, by a clock that the test holds."""
 
+import pytest
+
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import send_message
 from messaging_client.settings import ClientSettings
@@ -25,7 +27,8 @@ def test_a_stream_that_does_not_open_is_broken() -> None:
     assert not stream.is_broken
     assert stream.due_s() == 10.0
     stream.on_time(10.0)
-    assert stream.wants_end(10.0)
+    stream.on_time(11.0)
+    assert stream.wants_end(11.0)
 
 
 def test_pings_go_at_the_advised_interval_one_at_a_time() -> None:
@@ -41,21 +44,29 @@ def test_pings_go_at_the_advised_interval_one_at_a_time() -> None:
 
 
 def test_a_missing_pong_breaks_it() -> None:
-    """No pong in time."""
+    """No pong in time, and none in the moment after it."""
     stream = opened()
     stream.ping(30.0)
     stream.on_time(45.0)
+    assert not stream.is_broken
+    assert stream.due_s() == 46.0
+    stream.on_time(46.0)
     assert stream.is_broken
 
 
-def test_a_program_that_stood_still_reads_first() -> None:
-    """The clock comes far too late: the pong may lie there unread, so the stream gets another moment."""
+@pytest.mark.parametrize("late_s", [0.1, 0.9, 1.0, 155.0])
+def test_a_program_that_stood_still_reads_first(late_s: float) -> None:
+    """However late the clock comes, the pong may lie there unread: each time the stream gets another moment."""
     stream = opened()
     stream.ping(30.0)
-    stream.on_time(200.0)
+    stream.on_time(45.0 + late_s)
     assert not stream.is_broken
-    stream.on_time(201.5)
-    assert stream.is_broken
+    stream.on_time(245.0)
+    assert not stream.is_broken
+    stream.ponged()
+    stream.on_time(290.0)
+    assert not stream.is_broken
+    assert stream.ping(290.0) is not None
 
 
 def test_leaving_waits_for_outcomes_until_its_time() -> None:
