@@ -8,6 +8,8 @@ from typing import Any
 
 import jwt
 
+from messaging_cell.fetched_keys import FetchedKeySet
+from messaging_cell.files import write_draft
 from messaging_cell.security import TokenRules, TokenVerifier
 from messaging_cell.settings import Settings, SettingsRefused
 from messaging_cell.token_keys import (
@@ -22,6 +24,8 @@ from messaging_cell.token_keys import (
 
 DEVELOPMENT_KEY_FILE = "development.key"
 """In the data folder: what signs tokens in development mode."""
+FETCHED_KEYS_FILE = "token_keys.json"
+"""In the data folder: the public keys that were fetched last, for starts while their provider is away."""
 
 
 class CannotMakeToken(Exception):
@@ -34,7 +38,10 @@ def is_development(settings: Settings) -> bool:
 
 
 def verifier(settings: Settings) -> TokenVerifier:
-    """What checks the tokens of these settings. Raises SettingsRefused for keys and algorithms that cannot be used."""
+    """What checks the tokens of these settings. Raises SettingsRefused for keys and algorithms that cannot be used.
+
+    Waits for files, and where keys are at a URL for the network.
+    """
     keys = _keys(settings)
     unfit = [name for name in settings.jwt_algorithms if name not in keys.algorithms]
     if unfit:
@@ -55,7 +62,7 @@ def verifier(settings: Settings) -> TokenVerifier:
 
 def make_token(settings: Settings, user_id: str, lifetime_s: float) -> str:
     """A token that a cell with these settings takes. Raises CannotMakeToken, SettingsRefused."""
-    if settings.jwt_public_key_file or settings.jwt_jwks_file:
+    if settings.jwt_public_key_file or settings.jwt_jwks_file or settings.jwt_jwks_url:
         raise CannotMakeToken(
             "This cell's access tokens are signed by whoever has the private key. "
             "Get one there, and give it as --token or CELL_TOKEN."
@@ -79,6 +86,10 @@ def _keys(settings: Settings, *, create: bool = True) -> KeySet:
             return FileKeySet(settings.jwt_public_key_file, read_pem_file)
         if settings.jwt_jwks_file:
             return FileKeySet(settings.jwt_jwks_file, read_jwks_file)
+        if settings.jwt_jwks_url:
+            return FetchedKeySet(
+                settings.jwt_jwks_url, settings.jwt_issuer, settings.data_folder / FETCHED_KEYS_FILE
+            )
         return KeySet([secret_key(_development_secret(settings.data_folder, create))])
     except KeysRefused as error:
         raise SettingsRefused([f"{(settings.key_settings or ['data_folder'])[0]}: {error}"]) from error
@@ -101,12 +112,7 @@ def _development_secret(folder: Path, create: bool) -> bytes:
 
 def _write_new(path: Path, content: bytes) -> None:
     """Make a file that appears whole, readable by its owner only; one that is there already stays."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    draft = write_draft(path, content)
     try:
         os.link(draft, path)
     except FileExistsError:

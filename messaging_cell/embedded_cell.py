@@ -121,7 +121,7 @@ class EmbeddedCell:
 
     async def _start(self) -> None:
         settings, parts = self.settings, self._parts
-        authenticator = access_tokens.verifier(settings)
+        authenticator = await asyncio.to_thread(access_tokens.verifier, settings)
         log_settings = EmbeddedLogSettings(retention_s=settings.retention_s)
         log = await EmbeddedLog.open(settings.data_folder / "log", settings.partitions, log_settings)
         parts.push_async_callback(log.close)

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import jwt
 
+from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_cell.token_keys import KeySet, KeysRefused, TokenKey
 from messaging_core.identity import Identity, TokenInvalid
 from messaging_core.ids import is_user_id
+from messaging_core.refusals import Refused
 
 _MAX_TOKEN_CHARS = 8_192
 """As much as gRPC takes in metadata unless set higher."""
@@ -74,7 +76,7 @@ class TokenVerifier:
         self._look_at_s = monotonic_s() + _REFRESH_S
 
     def verify(self, token: str) -> Identity:
-        """The identity that a token stands for. Raises TokenInvalid."""
+        """The identity that a token stands for. Raises TokenInvalid; Refused while its key is looked for."""
         if not token:
             raise TokenInvalid("an access token is required")
         if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
@@ -115,7 +117,7 @@ class TokenVerifier:
     def _check(self, token: str) -> Identity:
         try:
             claims = self._claims(token)
-        except TokenInvalid:
+        except (TokenInvalid, Refused):
             raise
         except jwt.MissingRequiredClaimError as error:
             raise TokenInvalid(f"the access token has no `{error.claim}`") from error
@@ -138,6 +140,9 @@ class TokenVerifier:
         ):
             raise TokenInvalid("the access token is signed with an algorithm that is not taken here")
         keys = self._keys.fitting(algorithm, key_id)
+        if not keys and isinstance(key_id, str) and self._keys.may_have(key_id):
+            detail = "the access token is signed with a key that is not known yet; it is looked for"
+            raise Refused(messaging.REJECTED_REASON_UNAVAILABLE, detail)
         if not keys:
             raise TokenInvalid("the access token is signed with a key that is not known here")
         for key in keys[:-1]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 ALGORITHMS = (
     *("HS256", "HS384", "HS512"),
@@ -95,6 +96,16 @@ def _read_algorithms(value: str) -> tuple[str, ...]:
     return names
 
 
+def _read_url(value: str) -> str:
+    parts = urlsplit(value)
+    is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not (value.isprintable() and " " not in value and parts.hostname):
+        raise ValueError
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
+        raise ValueError
+    return value
+
+
 def _read_path(value: str) -> Path:
     if not value or "\0" in value:
         raise ValueError
@@ -103,4 +114,5 @@ def _read_path(value: str) -> Path:
 
 ADDRESS = Kind(read_address, "host:port, or [IPv6 address]:port")
 ALGORITHM_LIST = Kind(_read_algorithms, "some of " + ", ".join(ALGORITHMS) + ", with commas between")
+URL = Kind(_read_url, "an https address, or an http one of this machine")
 PATH = Kind(_read_path, "a path")

@@ -9,6 +9,7 @@ from messaging_cell.setting_kinds import (
     ADDRESS,
     ALGORITHM_LIST,
     PATH,
+    URL,
     Address,
     Kind,
     one_of,
@@ -148,6 +149,15 @@ class Settings:
             default_text="none",
         ),
     ] = None
+    jwt_jwks_url: Annotated[
+        str,
+        Setting(
+            "Address of such a JWK Set, or of an OpenID provider's configuration, which names one.",
+            URL,
+            _TOKENS,
+            default_text="none",
+        ),
+    ] = ""
     jwt_algorithms: Annotated[
         tuple[str, ...],
         Setting(
@@ -261,7 +271,7 @@ class ClientSettings:
     data_folder: Annotated[Path, _DATA_FOLDER] = field(default_factory=default_data_folder)
 
 
-_KEY_SETTINGS = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwt_jwks_file")
+_KEY_SETTINGS = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwt_jwks_file", "jwt_jwks_url")
 _MAX_USER_FIELD_BYTES = 258
 _FRAME_OVERHEAD_BYTES = 16_384
 """Room in a frame for everything but content and recipients: ids, a reply's ref, trace context, tags and lengths."""

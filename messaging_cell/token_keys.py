@@ -19,7 +19,8 @@ _MIN_SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 """RFC 7518, 3.2: a key is at least as long as the hash."""
 _MIN_RSA_BITS = 2_048
 """RFC 7518, 3.3."""
-_MAX_FILE_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
+"""Of a file or an answer with keys."""
 _MAX_KEYS = 100
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
@@ -66,9 +67,14 @@ def read_pem_file(path: Path) -> list[TokenKey]:
 
 
 def read_jwks_file(path: Path) -> list[TokenKey]:
+    """The signature keys in a file with a JWK Set. Raises KeysRefused."""
+    return parse_jwks(_read(path))
+
+
+def parse_jwks(content: bytes) -> list[TokenKey]:
     """The signature keys in a JWK Set; those of unknown sorts are passed over (RFC 7517, 5). Raises KeysRefused."""
     try:
-        entries = json.loads(_read(path))["keys"]
+        entries = json.loads(content)["keys"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise KeysRefused("is not a JWK Set: a JSON object with `keys`") from error
     if not isinstance(entries, list):
@@ -133,11 +139,11 @@ def _bounded(keys: Sequence[TokenKey]) -> list[TokenKey]:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise KeysRefused(error.strerror or "cannot be read") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise KeysRefused(f"is larger than {_MAX_FILE_BYTES:,} bytes")
+    if len(content) > MAX_BYTES:
+        raise KeysRefused(f"is larger than {MAX_BYTES:,} bytes")
     return content
 
 
@@ -162,6 +168,10 @@ class KeySet:
 
     def refresh(self) -> bool:
         """Read changed keys. Whether there are others now; if they cannot be used the old ones stay. Raises KeysRefused."""
+        return False
+
+    def may_have(self, key_id: str | None) -> bool:
+        """Whether a key of this name, which `fitting` does not give, may be had soon."""
         return False
 
 

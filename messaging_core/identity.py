@@ -24,12 +24,15 @@ class Authenticator(Protocol):
     """Checks access tokens."""
 
     def verify(self, token: str) -> Identity:
-        """The identity that a token (without "Bearer") stands for. Raises TokenInvalid. Never blocks."""
+        """The identity that a token (without "Bearer") stands for. Never blocks.
+
+        Raises TokenInvalid; Refused (UNAVAILABLE) where that cannot be told yet.
+        """
         ...
 
 
 def identify(metadata: Iterable[tuple[str, str | bytes]] | None, authenticator: Authenticator) -> Identity:
-    """Who makes a call, by its metadata `authorization: Bearer TOKEN`. Raises TokenInvalid."""
+    """Who makes a call, by its metadata `authorization: Bearer TOKEN`. Raises as Authenticator.verify."""
     for key, value in metadata or ():
         if key == "authorization":
             text = value if isinstance(value, str) else value.decode("ascii", "replace")

@@ -134,3 +134,5 @@ class MessagingServicer(grpc.GenericRpcHandler):
             return identify(context.invocation_metadata(), self._authenticator)
         except TokenInvalid as error:
             await abort(context, endings.token_invalid(str(error)))
+        except Refused as refused:
+            await abort(context, endings.by(refused))
