@@ -1,48 +1,69 @@
 """The `cell` command."""
 
+import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from messaging_cell import runtime
-from messaging_cell.commands import chat, history, listen, run, send, token
-from messaging_cell.commands.common import CommandFailed
+from messaging_cell.commands import chat, conversations, history, listen, run, send, token
+from messaging_cell.commands.options import CommandFailed, Exit
 from messaging_cell.settings import SettingsRefused
+from messaging_cell.terminal_safety import printable
+
+
+class _Commands(TyperGroup):
+    """Ends quietly where nobody reads the output any more, as in `cell history ann bob | head -1`."""
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            result = super().invoke(context)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes there
+            raise typer.Exit(Exit.OUTPUT_CLOSED) from error
+        return result
+
 
 app = typer.Typer(
     name="cell",
-    help="A messaging cell: `cell run` runs one, the other commands talk to it.",
+    cls=_Commands,
+    help="""A messaging cell: `cell run` runs one, the other commands talk to it.
+
+    Try it: `cell run` in one terminal, `cell chat alice` and `cell chat bob` in two others.""",
+    epilog="`cell COMMAND --help` tells of one, with examples. All settings are in docs/settings.md.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, chat, send, listen, history, token):
+for module in (run, chat, send, listen, history, conversations, token):
     module.add_to(app)
 
 
 def main() -> NoReturn:
-    """Run a command. Exits with 0 when it did what was asked, 1 when it could not, 2 when it was asked wrongly."""
+    """Run a command; exits with one of Exit."""
     runtime.open_standard_files()
     runtime.prepare()  # before a command imports grpc
     try:
         app(prog_name="cell")
     except SettingsRefused as refused:
-        _leave(2, *refused.faults)
+        _leave(Exit.USAGE, *refused.faults)
     except CommandFailed as failed:
         _leave(failed.exit_code, str(failed))
     except KeyboardInterrupt:
-        _leave(130)
+        _leave(Exit.INTERRUPTED)
     except OSError as error:  # of standard input or output; the commands tell of all others themselves
-        _leave(1, str(error))
+        _leave(Exit.NOT_DONE, str(error))
     raise AssertionError("typer ends by SystemExit")
 
 
 def _leave(exit_code: int, *lines: str) -> NoReturn:
     for line in lines:
-        print(f"cell: {line}", file=sys.stderr)
+        print(f"cell: {printable(line)}", file=sys.stderr)
     sys.exit(exit_code)
 
 

@@ -1,31 +1,44 @@
-"""How messages and events look in a terminal."""
+"""How messages, events and conversations look in a terminal."""
 
-import json
-import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
+from rich.cells import cell_len
+from rich.console import Console
 from rich.text import Text
 
-from cell.history.v1 import history_pb2 as history
-from cell.messaging.v1 import messaging_pb2 as messaging
-from messaging_cell.commands.common import show_time
-
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+from messaging_cell.terminal_safety import one_line, printable
+from messaging_cell.terminal_times import show_time
+from messaging_client import (
+    CallFailed,
+    CellEvent,
+    Content,
+    Conversation,
+    Message,
+    MessageRef,
+    NewMessage,
+    NotDone,
+    Reaction,
+    ReactionChanged,
+    ReadMark,
 )
-"""Control characters, with which a message could move the cursor or set colours, and those that turn the direction of what
-follows."""
+
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
+_SNIPPET_CELLS = 40
+_NAMES_SHOWN = 4
+_INDENT = " " * 6
+_TROUBLES = {
+    "Connection refused": "nobody answers there",
+    "Socket closed": "the connection broke",
+    "Connection reset": "the connection broke",
+    "connection attempt timed out": "nobody answers there",
+}
 
 
-def printable(text: str) -> str:
-    """Text of others, harmless to a terminal."""
-    return _UNSAFE.sub("�", text.expandtabs(4))
+def snippet(text: str) -> str:
+    """The beginning of a text, in one line of at most so many columns: wide characters take two."""
+    shown = Text(one_line(text))
+    shown.truncate(_SNIPPET_CELLS, overflow="ellipsis")
+    return shown.plain
 
 
 def colour_of(name: str) -> str:
@@ -33,34 +46,53 @@ def colour_of(name: str) -> str:
     return _COLOURS[sum(name.encode()) % len(_COLOURS)]
 
 
-def moment(timestamp: Timestamp) -> datetime:
-    """A protobuf time; years that Python has no name for come out as the nearest one."""
-    try:
-        return timestamp.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return datetime.min.replace(tzinfo=UTC, year=2 if timestamp.seconds < 0 else 9998)
-
-
-def body(content: messaging.Content) -> str:
+def body(content: Content) -> str:
     """What a message says, in one line or more."""
-    parts = []
-    if content.WhichOneof("body") == "text":
-        parts.append(printable(content.text))
-    elif content.WhichOneof("body") == "data":
-        parts.append(f"({printable(content.content_type)}, {len(content.data):,} bytes)")
-    parts += [f"[{printable(item.name or item.uri)}: {printable(item.uri)}]" for item in content.attachments]
+    parts = [printable(content.text)] if content.text else []
+    if content.data:
+        named = one_line(content.attributes.get("filename", ""))
+        about = ", ".join(
+            filter(None, (named, one_line(content.content_type), f"{len(content.data):,} bytes"))
+        )
+        parts.append(f"({about})")
+    parts += [
+        f"[{one_line(item.name)}: {one_line(item.uri)}]" if item.name else f"[{one_line(item.uri)}]"
+        for item in content.attachments
+    ]
     return "\n".join(parts)
 
 
+def quote(message: Message, reader: str) -> str:
+    """A message that another one answers, in a few words."""
+    return (
+        f"↳ {'you' if message.sender_id == reader else message.sender_id}: {snippet(body(message.content))}"
+    )
+
+
+def tally(reactions: Mapping[str, int]) -> Text:
+    """Reactions behind a message, with their numbers."""
+    text = Text()
+    for key, count in reactions.items():
+        text.append(f"  {one_line(key)}{f' {count}' if count > 1 else ''}", "yellow")
+    return text
+
+
+def counts(reactions: Iterable[Reaction]) -> dict[str, int]:
+    """How many of each."""
+    return {each.key: each.count for each in reactions}
+
+
 def message_text(
-    message: messaging.Message,
+    message: Message,
     reader: str,
-    reactions: Iterable[history.Reaction] = (),
+    reactions: Mapping[str, int] | None = None,
+    *,
     conversation: str = "",
+    answers: str = "",
 ) -> Text:
-    """A message: when, in which conversation if that is to be said, who, what, and its reactions."""
-    sender = message.ref.sender_id
-    text = Text.assemble((show_time(moment(message.ref.sent_at)), "dim"), " ")
+    """A message: what it answers, when, in which conversation if that is to be said, who, what, and its reactions."""
+    sender = message.sender_id
+    text = Text.assemble((show_time(message.sent_at), "dim"), " ")
     if conversation:
         text.append(f"[{conversation}] ", f"bold {colour_of(conversation)}")
     if sender == reader:
@@ -68,47 +100,90 @@ def message_text(
     elif sender != conversation:
         text.append(f"{sender} ", f"bold {colour_of(sender)}")
     text.append(" ")
-    indent = "\n" + " " * 6
-    text.append(body(message.content).replace("\n", indent))
-    for reaction in reactions:
-        count = f" {reaction.count}" if reaction.count > 1 else ""
-        text.append(f"  {printable(reaction.key)}{count}", "yellow")
+    if answers:
+        text.append(f"{answers}\n", "dim")
+    text.append(body(message.content)).append_text(tally(reactions or {}))
     return text
 
 
-def event_text(event: messaging.Event, reader: str) -> Text | None:
-    """An event in one line; None for kinds that this program does not know."""
-    match event.WhichOneof("event"):
-        case "message":
-            return message_text(event.message, reader)
-        case "reaction_changed":
-            change = event.reaction_changed
-            what = "takes back" if change.removed else "reacts"
-            return _line(
-                change.changed_at, f"{change.user_id} {what} {printable(change.key)}", change.message
-            )
-        case "received_mark":
-            mark = event.received_mark
-            return _line(mark.through.sent_at, f"{mark.user_id} has received", mark.through)
-        case "read_mark":
-            mark_read = event.read_mark
-            return _line(mark_read.through.sent_at, f"{mark_read.user_id} has read", mark_read.through)
+def event_text(event: CellEvent, reader: str) -> Text:
+    """An event by itself, in one line or more."""
+    match event:
+        case NewMessage(message=message):
+            return message_text(message, reader)
+        case ReactionChanged():
+            what = "takes back" if event.removed else "reacts"
+            text = _about(f"{event.user_id} {what} {one_line(event.key)}", event.message)
+            return Text.assemble((show_time(event.changed_at), "dim"), " ", (text, "dim"))
         case _:
-            return None
+            what = "has read" if isinstance(event, ReadMark) else "has received"
+            text = _about(f"{event.user_id} {what}", event.through)
+            return Text.assemble((show_time(event.through.sent_at), "dim"), " ", (text, "dim"))
 
 
-def _line(when: Timestamp, what: str, ref: messaging.MessageRef) -> Text:
-    shown = f"{what} (message {ref.message_id} of {ref.sender_id})"
-    return Text.assemble((show_time(moment(when)), "dim"), " ", (shown, "dim"))
+def _about(what: str, ref: MessageRef) -> str:
+    return f"{what} (message {ref.message_id} of {ref.sender_id})"
 
 
-def json_line(message: Message) -> str:
-    """A message of the contract as one line of JSON, with the proto's own field names."""
-    as_dict: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
-    return json.dumps(as_dict, ensure_ascii=False)
+def conversation_text(conversation: Conversation, reader: str, width: int) -> Text:
+    """A conversation in a line: with whom, how much is unread, what was said last."""
+    last = conversation.last_message
+    count = conversation.unread_count
+    unread = f"{count if count < 1_000 else '999+'} unread" if count else ""
+    text = Text.assemble((names(conversation.participant_ids, reader).ljust(width), "bold"))
+    text.append(f"  {unread:11}", "yellow")
+    if last is not None:
+        said = snippet(body(last.message.content))
+        text.append(f"  {show_time(last.message.sent_at)} {said}", "dim")
+    return text
+
+
+def refusal_text(error: NotDone | CallFailed) -> str:
+    """Why the cell said no: in its words, with the field and the limit."""
+    about = [error.field] if error.field and error.field not in error.detail else []
+    about += [f"at most {error.limit:,}"] if error.limit and str(error.limit) not in error.detail else []
+    named = f" ({', '.join(about)})" if about else ""
+    return f"{one_line(error.detail).rstrip('.')}{named}."
+
+
+def trouble_text(trouble: str) -> str:
+    """Why there is no stream, in words for people where the words are grpc's."""
+    for sign, meaning in _TROUBLES.items():
+        if sign in trouble:
+            return meaning
+    return one_line(trouble).rstrip(".") or "the connection broke"
 
 
 def names(participants: Sequence[str], reader: str) -> str:
     """How a conversation is called by one who is in it."""
     others = [user for user in participants if user != reader]
+    if len(others) > _NAMES_SHOWN:
+        return f"{', '.join(others[:_NAMES_SHOWN])} +{len(others) - _NAMES_SHOWN}"
     return ", ".join(others) if others else "yourself"
+
+
+def names_width(conversations: Iterable[Conversation], reader: str) -> int:
+    """How wide a column of their names is, within reason."""
+    return min(40, max((len(names(each.participant_ids, reader)) for each in conversations), default=0))
+
+
+def hanging(text: Text, first: str = "", indent: str = _INDENT, broken_by: Console | None = None) -> Text:
+    """A text whose further lines are indented, so that nothing that is said can look like a line of its own.
+
+    `first` stands before the first line. A console, if one is given, says how wide lines may be: longer ones are broken,
+    between words where that goes.
+    """
+    lines = list(text.split("\n", allow_blank=True))
+    if broken_by is not None:
+        room = max(10, broken_by.width - max(cell_len(first), len(indent)))
+        lines = [piece for line in lines for piece in (line.wrap(broken_by, room) or [line])]
+    shown = Text(first, "dim")
+    for number, each in enumerate(lines):
+        shown.append(f"\n{indent}" if number else "")
+        shown.append_text(each)
+    return shown
+
+
+def terminal() -> Console:
+    """Standard output, as all commands print to it; a terminal breaks long lines itself."""
+    return Console(highlight=False, soft_wrap=True, emoji=False, markup=False)

@@ -2,25 +2,53 @@
 
 import asyncio
 import sys
-import threading
-from collections.abc import AsyncIterator
-from contextlib import aclosing, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messaging_cell.commands import common
+from messaging_cell.commands import options
+from messaging_cell.commands.access import Access, access
+from messaging_cell.commands.options import CommandFailed, Exit
 
 if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
+    from messaging_cell.chat_actions import ChatActions
+    from messaging_cell.chat_events import ChatEvents
+    from messaging_cell.chat_files import ChatFiles
+    from messaging_cell.chat_state import ChatState
+    from messaging_client import Client
 
-    from messaging_cell.chat_session import ChatSession
-    from messaging_cell.settings import ClientSettings
-    from messaging_cell.terminal_client import TerminalClient
+_HELP = options.help_of(
+    """Chat as a user: see your conversations and what you missed, write, answer, react, look back.
 
-_HELP = """Chat as a user: see your conversations and what you missed, write, react, look back.
+Name PEERs to open a conversation at once; `/help` inside shows the rest. Ctrl-D leaves. What was written without a
+connection is kept, and sent when there is one, by the next chat if need be. Lines of a pipe are done in their order.""",
+    "cell chat alice",
+    "cell chat alice bob",
+    "printf 'Hello\\n/react 🎉\\n' | cell chat alice bob",
+    done="left",
+    not_done="the cell does not take the token, or the chat cannot go on",
+    unknown="some of what a pipe said was not sent yet",
+    output_closed="",
+)
+_LEAVE_S = 5.0
+_LEAVE_PIPE_S = 30.0
+_LINE_BYTES = 1 << 20
 
-Name PEERs to open a conversation at once; `/help` inside shows the rest. Ctrl-D leaves."""
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """The parts of one chat."""
+
+    state: "ChatState"
+    events: "ChatEvents"
+    actions: "ChatActions"
+    files: "ChatFiles"
+    is_interactive: bool
+    is_kept: bool
+    """Whether what is not sent yet is there for the next chat."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,124 +57,136 @@ def add_to(app: typer.Typer) -> None:
 
 
 def chat(
-    user: Annotated[str, typer.Argument(help="Who you are.", callback=common.user, metavar="USER")],
+    user: Annotated[str, typer.Argument(help="Who you are.", callback=options.user, metavar="USER")],
     peers: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Who to write to.", metavar="[PEER]...", callback=common.more_users, show_default=False
-        ),
+        typer.Argument(help="Whom to write to.", metavar="PEER", callback=options.users, show_default=False),
     ] = None,
-    address: common.Address = None,
-    token: common.Token = None,
-    data_folder: common.DataFolder = None,
+    address: options.Address = None,
+    token: options.Token = None,
+    data_folder: options.DataFolder = None,
 ) -> None:
     """See the help text."""
-    settings = common.ClientOptions(address, token, data_folder).settings()
-    common.run_client(_chat(common.client_of(settings, user), settings, user, peers or []))
+    way = access(user, options.ClientOptions(address, token, data_folder))
+    way.run(_chat(way, f"/with {' '.join(peers)}" if peers else ""))
 
 
-async def _chat(client: "TerminalClient", settings: "ClientSettings", user: str, peers: list[str]) -> None:
+async def _chat(way: Access, opening: str) -> None:
     from prompt_toolkit.patch_stdout import patch_stdout
-    from rich.console import Console
 
-    from messaging_cell.chat_bookmark import Bookmark
-    from messaging_cell.chat_session import ChatSession
+    from messaging_cell.chat_actions import ChatActions
+    from messaging_cell.chat_events import ChatEvents
+    from messaging_cell.chat_files import ChatFiles
+    from messaging_cell.chat_screen import Screen
+    from messaging_cell.chat_state import ChatState
 
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    bookmark = Bookmark(settings.data_folder, str(settings.address), user)
-    async with client:
-        with patch_stdout(raw=True) if interactive else nullcontext():
-            console = Console(
-                highlight=False, soft_wrap=True, emoji=False, force_terminal=interactive or None
-            )
-            session = ChatSession(client, user, bookmark, console.print)
-            lines = _prompted_lines(session) if interactive else _plain_lines()
-            opening = f"/with {' '.join(peers)}" if peers else ""
-            await _run(session, lines, opening)
+    is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    files = ChatFiles(way.settings.data_folder, str(way.settings.address), way.user)
+    with patch_stdout(raw=True) if is_interactive else nullcontext():
+        screen = Screen(is_terminal=is_interactive)
+        async with _client(way, files, screen.note) as (client, is_kept):
+            await way.online(client)
+            state = ChatState(client, way.user, screen)
+            events = ChatEvents(state)
+            actions = ChatActions(state, events)
+            await _run(_Chat(state, events, actions, files, is_interactive, is_kept), opening)
 
 
-async def _run(session: "ChatSession", lines: AsyncIterator[str], opening: str) -> None:
-    """Take lines until there are no more, while what happens is shown."""
-    typing = asyncio.create_task(_take_lines(session, lines, opening))
-    beside = [asyncio.create_task(session.follow()), asyncio.create_task(session.marks.tell())]
+@asynccontextmanager
+async def _client(
+    way: Access, files: "ChatFiles", note: Callable[[str], None]
+) -> "AsyncIterator[tuple[Client, bool]]":
+    """A client, and whether it keeps what it must on disk: unless another chat of this user here does so already."""
+    from messaging_client import FileStore, StoreFailed, StoreInUse
+
+    async with AsyncExitStack() as stack:
+        try:
+            store = FileStore(files.store())
+            yielded = await stack.enter_async_context(way.client(store=store)), True
+        except StoreInUse:
+            note(f"{way.user} is chatting here already; this chat begins with what comes from now on.")
+            yielded = await stack.enter_async_context(way.client()), False
+        except (OSError, StoreFailed) as error:
+            note(f"Nothing can be kept for the next time: {error}.")
+            yielded = await stack.enter_async_context(way.client()), False
+        yield yielded
+
+
+async def _run(chat: _Chat, opening: str) -> None:
+    """Do what is typed, while what happens is shown. Raises MessagingError, CommandFailed, OSError."""
+    todo: asyncio.Queue[str | None] = asyncio.Queue()
+    todo.put_nowait(opening)
+    typing = asyncio.create_task(_type(chat, todo))
+    working = [
+        asyncio.create_task(work)
+        for work in (
+            _work(chat, todo),
+            chat.events.follow(),
+            chat.events.watch(),
+            chat.state.tell_late(),
+            chat.state.marks.tell(),
+        )
+    ]
     try:
-        await asyncio.wait((typing, *beside), return_when=asyncio.FIRST_COMPLETED)
-        for task in (typing, *beside):
+        await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*working, typing):
             if task.done():
                 task.result()
     finally:
-        for task in (typing, *beside):
+        for task in (*working, typing):
             task.cancel()
-        await asyncio.gather(typing, *beside, return_exceptions=True)
+        await asyncio.gather(*working, typing, return_exceptions=True)
 
 
-async def _take_lines(session: "ChatSession", lines: AsyncIterator[str], opening: str) -> None:
-    """What is typed is done in its order, in a task of its own: one can type on while a send waits for a connection."""
+async def _type(chat: _Chat, todo: "asyncio.Queue[str | None]") -> None:
+    """Take lines until there are no more; one can type on while something takes long."""
     from messaging_cell.chat_input import Quit, read_line
 
-    todo: asyncio.Queue[str | None] = asyncio.Queue()
-
-    async def work() -> None:
-        await session.live.wait()
-        while (line := await todo.get()) is not None:
-            await session.do(read_line(line))
-        await session.settled()
-        await session.marks.tell_now()
-
-    working = asyncio.create_task(work())
     try:
-        todo.put_nowait(opening)
-        async with aclosing(lines):  # type: ignore[type-var]
+        async with aclosing(_lines(chat)) as lines:  # type: ignore[type-var]
             async for line in lines:
                 if isinstance(read_line(line), Quit):
                     break
                 todo.put_nowait(line)
-        todo.put_nowait(None)
-        await working
     finally:
-        working.cancel()
+        todo.put_nowait(None)
+
+
+def _lines(chat: _Chat) -> AsyncIterator[str]:
+    if chat.is_interactive:
+        from messaging_cell.chat_prompt import typed_lines
+
+        return typed_lines(chat.state, chat.files)
+    return _plain_lines()
 
 
 async def _plain_lines() -> AsyncIterator[str]:
-    """Lines of standard input; read by a thread that nobody waits for, since a read cannot be cancelled."""
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
+    from messaging_cell.terminal_input import lines_of_input
 
-    def read() -> None:
-        with suppress(RuntimeError):  # the loop has ended before
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, None)
-
-    threading.Thread(target=read, daemon=True).start()
-    while (line := await lines.get()) is not None:
-        yield line
+    async for line in lines_of_input(_LINE_BYTES):
+        yield line.decode(errors="replace")
 
 
-async def _prompted_lines(session: "ChatSession") -> AsyncIterator[str]:
-    """Lines typed at a prompt that stays below what is shown."""
-    prompt = _prompt(session)
-    while True:
-        try:
-            yield await prompt.prompt_async()
-        except (EOFError, KeyboardInterrupt):
-            return
+async def _work(chat: _Chat, todo: "asyncio.Queue[str | None]") -> None:
+    """Do what was typed, in its order, once what was missed is shown; then leave."""
+    from messaging_cell.chat_input import read_line
+
+    await chat.events.begin()
+    while (line := await todo.get()) is not None:
+        await chat.actions.do(read_line(line))
+    await _leave(chat)
 
 
-def _prompt(session: "ChatSession") -> "PromptSession[str]":
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
-
-    from messaging_cell.chat_input import COMMANDS
-
-    def toolbar() -> str:
-        where = f"writing to {session.title}" if session.title else "/with USER opens a conversation"
-        return f" {'no connection · ' if session.offline else ''}{where} · /help · Ctrl-D leaves"
-
-    return PromptSession(
-        message=lambda: f"{session.title}> ",
-        bottom_toolbar=toolbar,
-        completer=WordCompleter(lambda: [*COMMANDS, *session.known_users], WORD=True),
-        complete_while_typing=False,
-        erase_when_done=True,
-    )
+async def _leave(chat: _Chat) -> None:
+    """Wait for what was asked for. Raises CommandFailed where a pipe has said more than could be sent."""
+    state = chat.state
+    is_done = await chat.actions.done(_LEAVE_S if chat.is_interactive else _LEAVE_PIPE_S)
+    if not state.offline:
+        await state.marks.tell_now()
+    if is_done:
+        return
+    then = f"They will be when {state.user} chats here again." if chat.is_kept else "They are lost."
+    said = f"Not sent yet: {len(state.pending)} messages. {then}"
+    if not chat.is_interactive:
+        raise CommandFailed(said, Exit.UNKNOWN)
+    state.screen.warn(said)

@@ -1,20 +1,42 @@
 """`cell history`: the messages of a conversation."""
 
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messaging_cell.commands import common
+from messaging_cell.commands import options
+from messaging_cell.commands.access import Access, access
+from messaging_cell.commands.options import CommandFailed
+from messaging_cell.terminal_times import FORMS
 
 if TYPE_CHECKING:
-    from cell.history.v1 import history_pb2 as history
-    from messaging_cell.terminal_client import TerminalClient
+    from messaging_client import Client, HistoryMessage, Message, MessageRef
 
-_HELP = """Print messages of the conversation of USER with PEER (and more PEERs, for a group), oldest first.
+_HELP = options.help_of(
+    f"""Print messages of the conversation of USER with PEER, and more PEERs for a group, oldest first.
 
-Without `--at` the latest ones."""
+Without a time these are the latest. TIME is {FORMS}; in local time unless it names a zone.""",
+    "cell history bob alice",
+    'cell history bob alice --at "2026-11-20 15:00" --count 10',
+    "cell history bob alice carol --after yesterday --json",
+)
 _PAGE = 500
+_MAX_NAMED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which messages; at most one of the times is given."""
+
+    peers: list[str]
+    at: datetime | None
+    before: datetime | None
+    after: datetime | None
+    count: int
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,77 +45,111 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show_history(
-    user: Annotated[str, typer.Argument(help="Who reads.", callback=common.user, metavar="USER")],
+    user: Annotated[str, typer.Argument(help="Who reads.", callback=options.user, metavar="USER")],
     peers: Annotated[
-        list[str], typer.Argument(help="Who else is in it.", metavar="PEER...", callback=common.more_users)
+        list[str], typer.Argument(help="Who else is in it.", metavar="PEER", callback=options.users)
     ],
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help='Messages around this time: "2026-11-20 15:00", or 15:00 for today; in local time unless it names a zone.',
-            metavar="TIME",
-        ),
+    at: Annotated[str | None, typer.Option(help="Messages around this time.", metavar="TIME")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="The last messages before this time.", metavar="TIME")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(help="The first messages from this time on.", metavar="TIME")
     ] = None,
     count: Annotated[
         int, typer.Option(help="How many messages, at most.", min=1, max=1_000_000, metavar="N")
     ] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a HistoryMessage a line.")] = False,
-    address: common.Address = None,
-    token: common.Token = None,
-    data_folder: common.DataFolder = None,
+    as_json: options.AsJson = False,
+    address: options.Address = None,
+    token: options.Token = None,
+    data_folder: options.DataFolder = None,
 ) -> None:
     """See the help text."""
-    from rich.console import Console
+    options.at_most_one(at=at, before=before, after=after)
+    place = _Place(
+        peers,
+        options.moment(at, "--at"),
+        options.moment(before, "--before"),
+        options.moment(after, "--after"),
+        count,
+    )
+    way = access(user, options.ClientOptions(address, token, data_folder))
+    found, answered = way.run(_history(way, place, quotes=not as_json))
+    if as_json:
+        _print_json(found)
+    else:
+        _print_text(found, answered, user)
 
-    from messaging_cell.terminal_text import json_line, message_text
 
-    settings = common.ClientOptions(address, token, data_folder).settings()
-    try:
-        moment = common.time_of(at) if at is not None else None
-    except ValueError as error:
-        raise typer.BadParameter(
-            f'{at!r} is no time; write "2026-11-20 15:00" or 15:00.', param_hint="--at"
-        ) from error
-    client = common.client_of(settings, user)
-    found = common.run_client(_history(client, common.users(peers), moment, count))
-    console = Console(highlight=False, soft_wrap=True, emoji=False)
+def _print_json(found: "list[HistoryMessage]") -> None:
+    from messaging_cell import terminal_json
+
     for item in found:
-        if as_json:
-            print(json_line(item))
-        else:
-            console.print(message_text(item.message, user, item.reactions))
+        print(terminal_json.line(terminal_json.history_message(item)))
+
+
+def _print_text(found: "list[HistoryMessage]", answered: "dict[MessageRef, Message]", user: str) -> None:
+    from messaging_cell.terminal_text import counts, hanging, message_text, quote, terminal
+
+    console = terminal()
+    for item in found:
+        known = item.message.reply_to and answered.get(item.message.reply_to)
+        quoted = quote(known, user) if known else ""
+        console.print(hanging(message_text(item.message, user, counts(item.reactions), answers=quoted)))
 
 
 async def _history(
-    client: "TerminalClient", peers: list[str], at: datetime | None, count: int
-) -> "list[history.HistoryMessage]":
-    from messaging_cell.terminal_client import NotFound
+    way: Access, place: _Place, *, quotes: bool
+) -> "tuple[list[HistoryMessage], dict[MessageRef, Message]]":
+    """The messages, and those that they answer."""
+    from messaging_client import CallFailed, Reason
 
-    async with client:
+    async with way.client() as client:
         try:
-            return await _pages(client, peers, at, count)
-        except NotFound as error:
-            raise common.CommandFailed(f"There is no conversation with {', '.join(peers)} yet.") from error
+            found = await (_from(client, place) if place.at is None else _around(client, place, place.at))
+            return found, await answered_by(client, found) if quotes else {}
+        except CallFailed as error:
+            if error.reason is not Reason.NOT_FOUND:
+                raise
+            raise CommandFailed(f"There is no conversation with {', '.join(place.peers)} yet.") from error
 
 
-async def _pages(
-    client: "TerminalClient", peers: list[str], at: datetime | None, count: int
-) -> "list[history.HistoryMessage]":
-    from cell.history.v1 import history_pb2 as history
-    from messaging_cell.terminal_client import with_users
+async def _from(client: "Client", place: _Place) -> "list[HistoryMessage]":
+    found: list[HistoryMessage] = []
+    asked = client.history(to=place.peers, before=place.before, after=place.after)
+    async with aclosing(asked) as messages:  # type: ignore[type-var]
+        async for item in messages:
+            found.append(item)
+            if len(found) == place.count:
+                break
+    return found if place.after else found[::-1]
 
-    request = history.ListMessagesRequest(conversation=with_users(peers), page_size=min(count, _PAGE))
-    if at is not None:
-        request.direction = history.DIRECTION_AROUND
-        request.time.FromDatetime(at)
-    page = await client.messages(request)
-    found, older, newer = list(page.messages), page.older_page_token, page.newer_page_token
-    while len(found) < count and (older or (newer and at is not None)):
-        request.page_size = min(count - len(found), _PAGE)
-        request.page_token = older or newer
-        page = await client.messages(request)
+
+async def _around(client: "Client", place: _Place, at: datetime) -> "list[HistoryMessage]":
+    """Half before, half after, and where one side has fewer the more of the other."""
+    page = await client.history_page(to=place.peers, around=at, size=min(place.count, _PAGE))
+    found, older, newer = list(page.messages), page.older, page.newer
+    while len(found) < place.count and (older or newer):
+        size = min(place.count - len(found), _PAGE)
+        page = await client.history_page(to=place.peers, token=older or newer, size=size)
         if older:
-            found, older = [*page.messages, *found], page.older_page_token
+            found, older = [*page.messages, *found], page.older
         else:
-            found, newer = [*found, *page.messages], page.newer_page_token if page.messages else ""
+            found, newer = [*found, *page.messages], page.newer if page.messages else ""
     return found
+
+
+async def answered_by(client: "Client", found: "list[HistoryMessage]") -> "dict[MessageRef, Message]":
+    """The messages that these answer, as far as they are to be had: of those not among these the latest hundred."""
+    known = {item.message.ref: item.message for item in found}
+    wanted = dict.fromkeys(
+        item.message.reply_to
+        for item in reversed(found)
+        if item.message.reply_to
+        and item.message.reply_to not in known
+        and item.message.reply_to.conversation_id == item.message.conversation_id
+    )
+    if wanted:
+        asked = list(islice(wanted, _MAX_NAMED))
+        known |= {item.message.ref: item.message for item in await client.messages(asked)}
+    return known

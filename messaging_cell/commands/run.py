@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from messaging_cell import runtime
-from messaging_cell.commands.common import CommandFailed
+from messaging_cell.commands.options import CommandFailed
 from messaging_cell.setting_sources import Row, load, rows
 from messaging_cell.settings import ClientSettings, Settings
 

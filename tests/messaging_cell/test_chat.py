@@ -55,8 +55,8 @@ def chatting(cell: RunningCell, *arguments: str) -> Iterator[Chat]:
 
 
 def plain(shown: str) -> list[str]:
-    """The lines without their times."""
-    return [re.sub(r"^(\d{4}-\d\d-\d\d )?\d\d:\d\d ", "", line) for line in shown.splitlines()]
+    """The lines without numbers and times."""
+    return [re.sub(r"^ *(\d+ )?(\d{4}-\d\d-\d\d )?(\d\d:\d\d )?", "", line) for line in shown.splitlines()]
 
 
 def test_lines_of_a_pipe_are_sent_in_order(cell: RunningCell) -> None:
@@ -84,10 +84,10 @@ def test_two_people_talk(cell: RunningCell) -> None:
         bob.sees("ann2c  hello bob")
         ann.sees("✓✓ read by bob2c")
         bob.type("/react 👍")
-        ann.sees("bob2c reacts 👍 to “hello bob”")
-        bob.sees("you react 👍 to “hello bob”")
+        ann.sees("bob2c reacts 👍 to 2 “hello bob”  👍")
+        bob.sees("you react 👍 to 2 “hello bob”  👍")
         bob.type("/unreact")
-        ann.sees("bob2c takes back 👍 to “hello bob”")
+        ann.sees("bob2c takes back 👍 to 2 “hello bob”\n")
         ann.leave()
         bob.leave()
 
@@ -97,7 +97,7 @@ def test_what_was_missed_is_shown_on_return_once(cell: RunningCell) -> None:
     cell.run("chat", "ann3c", "bob3c", given="before\n")
     for text in ("one", "two"):
         cell.run("send", "ann3c", text, "--from", "bob3c")
-    cell.run("send", "ann3c", "all", "--from", "bob3c", "--also", "cat3c")
+    cell.run("send", "ann3c", "all", "--from", "bob3c", "--to", "cat3c")
     back = cell.run("chat", "ann3c").stdout
     assert "While you were away, 3 messages:" in back
     assert plain(back)[1:4] == ["[bob3c]  one", "[bob3c]  two", "[bob3c, cat3c] bob3c  all"]
@@ -111,21 +111,23 @@ def test_what_was_missed_is_shown_on_return_once(cell: RunningCell) -> None:
 
 
 def test_history_pages_back_and_jumps(cell: RunningCell) -> None:
-    """/history shows what is before, page by page; /history TIME what was then."""
+    """/more shows what is before, page by page; /at TIME what was then, and from there /more and /newer go on."""
     cell.run("chat", "ann4c", "bob4c", given="".join(f"m{n:02}\n" for n in range(35)))
-    shown = cell.run(
-        "chat", "ann4c", "bob4c", given="/history\n/history\n/history\n/history 2000-01-01\n"
-    ).stdout
-    opened, first, second, then = (
-        shown.split("──\n")[1::2][0],
-        *(part.split("── now ──")[0] for part in re.split("── (?:earlier|then) ──\n", shown)[1:]),
-    )
-    said = [re.findall(r"m\d\d", part) for part in (first, second, then)]
-    assert "m34" in opened
-    assert said[0] == [f"m{n:02}" for n in range(5, 25)]
-    assert said[1] == [f"m{n:02}" for n in range(5)]
-    assert said[2] == [f"m{n:02}" for n in range(10)]
-    assert "There are no earlier messages." in shown
+    opened, *pages = pages_of(cell, "/more\n/more\n/more\n")
+    assert opened[-1] == "m34"
+    assert pages == [[f"m{n:02}" for n in range(5, 25)], [f"m{n:02}" for n in range(5)]]
+    _, *pages = pages_of(cell, "/at 2000-01-01\n/more\n/newer\n/newer\n/newer\n")
+    assert pages[0] == [f"m{n:02}" for n in range(len(pages[0]))]
+    assert [message for page in pages for message in page] == [f"m{n:02}" for n in range(35)]
+
+
+def pages_of(cell: RunningCell, lines: str) -> list[list[str]]:
+    """What ann4c is shown of her messages, page by page."""
+    shown = cell.run("chat", "ann4c", "bob4c", given=lines).stdout
+    assert "messages." in shown  # at the end there are no more, and that is said
+    opened = shown.split("── bob4c ──")[1].split("──")[0]
+    past = [part.split("── now ──")[0] for part in re.split("── (?:earlier|then|later) ──\n", shown)[1:]]
+    return [re.findall(r"m\d\d", part) for part in (opened, *past)]
 
 
 def test_reactions_are_seen_in_history_and_taken_back_later(cell: RunningCell) -> None:
@@ -138,7 +140,8 @@ def test_reactions_are_seen_in_history_and_taken_back_later(cell: RunningCell) -
 
 def test_wrong_lines_are_answered(cell: RunningCell) -> None:
     """Nothing that is typed ends a chat, and each mistake is told."""
-    lines = "hello\n/react 👍\n/history\n/bogus\n/with\n/with a,ü\n/with bob6c\n/react\n/unreact\n/history then\n/help\n"
+    lines = "hello\n/react 👍\n/more\n/bogus\n/with\n/with a,ü\n/open 1\n/reply 1 x\n/with bob6c\n/react\n"
+    lines += "/unreact\n/at then\n/help\n"
     shown = cell.run("chat", "ann6c", given=lines + f"/react {'x' * 65}\n{'y' * 70_000}\nstill here\n").stdout
     for answer in (
         "To whom?",
@@ -147,14 +150,88 @@ def test_wrong_lines_are_answered(cell: RunningCell) -> None:
         "There is no /bogus",
         "With whom?",
         "ü is not a user id",
+        "There is no conversation 1 in the list",
+        "There is no message 1 here",
         "React with what?",
-        "then is no time",
-        "/unreact [EMOJI]",
+        "'then' is no time",
+        "/unreact [N] [EMOJI]",
         "at most 64 bytes",
-        "The cell refused it",
+        "✗ Not sent: “yyyy",
+        "at most 65536",
         "you  still here",
     ):
         assert answer in shown
+
+
+def test_answers_quote_what_they_answer(cell: RunningCell) -> None:
+    """/reply names a message by its number; both see what is answered, now, later, and when it is long past."""
+    lines = "question\nother\n/at 1d\n/reply 1 answer\n/reply 9 nothing\n"
+    shown = cell.run("chat", "ann9c", "bob9c", given=lines).stdout
+    assert "↳ you: question\n          answer\n" in shown
+    assert "There is no message 9 here" in shown
+    for n in range(12):
+        cell.run("send", "bob9c", f"m{n}", "--from", "ann9c")
+    until(lambda: "m11" in cell.run("history", "bob9c", "ann9c").stdout, "history has it all")
+    assert "↳ ann9c: question" in cell.run("chat", "bob9c", "ann9c", given="/more\n").stdout
+    only = cell.run("history", "bob9c", "ann9c", "--count", "13").stdout
+    assert plain(only)[:2] == ["ann9c  ↳ ann9c: question", "answer"]
+
+
+def test_the_list_opens_conversations_by_number(cell: RunningCell) -> None:
+    """/open takes the number that /list shows; groups are conversations of their own."""
+    cell.run("send", "ann10c", "first", "--from", "bob10c")
+    cell.run("send", "ann10c", "second", "--from", "bob10c", "--to", "cat10c")
+    until(lambda: "second" in cell.run("conversations", "ann10c").stdout, "history has both")
+    shown = cell.run("chat", "ann10c", given="/list\n/open 2\n/open 1\nhello all\n").stdout
+    assert plain(shown.split("── bob10c ──")[1])[1:4] == [
+        "bob10c  first",
+        "── bob10c, cat10c ──",
+        "bob10c  second",
+    ]
+    assert "hello all" in cell.run("history", "cat10c", "ann10c", "bob10c").stdout
+
+
+def test_a_reaction_can_be_given_to_any_message_shown(cell: RunningCell) -> None:
+    """By its number, by the name of an emoji; taken back by the number alone, and seen at the message."""
+    shown = cell.run(
+        "chat", "ann11c", "bob11c", given="one\ntwo\n/at 1h\n/react 1 :fire\n/react 1 🎉\n"
+    ).stdout
+    assert "you react 🔥 to 1 “one”  🔥\n" in shown
+    assert "you react 🎉 to 1 “one”  🔥  🎉\n" in shown
+    until(lambda: "one  🎉  🔥" in cell.run("history", "ann11c", "bob11c").stdout, "history has it")
+    shown = cell.run("chat", "bob11c", "ann11c", given="/react 1 🎉\n/unreact 2\n/unreact 1\n").stdout
+    assert "you react 🎉 to 1 “one”  🎉 2  🔥\n" in shown
+    assert "You have not reacted there" in shown
+    assert "you take back 🎉 to 1 “one”  🎉  🔥\n" in shown
+
+
+def test_the_second_chat_of_a_user_says_what_it_lacks(cell: RunningCell) -> None:
+    """One chat of a user keeps how far it has come; another one beside it works all the same."""
+    with chatting(cell, "ann12c") as first:
+        first.sees("You have no conversations yet")
+        shown = cell.run("chat", "ann12c", "bob12c", given="hello\n").stdout
+        assert "ann12c is chatting here already" in shown
+        assert "you  hello" in shown
+        first.sees("[bob12c] you  hello")
+        first.leave()
+
+
+def test_what_could_not_be_sent_is_sent_by_the_next_chat(tmp_path: Path) -> None:
+    """The cell dies, and so does the chat: what was typed is on disk, and there once when both are back."""
+    with RunningCell(tmp_path) as cell:
+        with chatting(cell, "ann", "bob") as ann:
+            ann.sees("A new conversation")
+            cell.kill()
+            ann.sees("No connection")
+            ann.type("typed without a cell")
+            ann.sees("… on its way: “typed without a cell”")
+            ann.process.kill()
+        cell.start()
+        assert "Still to be sent from last time: 1 message." in cell.run("chat", "ann").stdout
+        for _ in range(2):
+            cell.run("chat", "ann")
+        until(lambda: "typed" in cell.run("history", "bob", "ann").stdout, "it is there")
+        assert cell.run("history", "bob", "ann").stdout.count("typed without a cell") == 1
 
 
 def test_notes_to_oneself(cell: RunningCell) -> None:

@@ -67,9 +67,9 @@ def test_without_a_cell_they_say_how_to_start_one(
 ) -> None:
     """Nobody at the address: the command says so at once, and what to do. The same without a key to make a token with."""
     assert_said(
-        cell.run(*command, CELL_ADDRESS=NOBODY), 1, f"No cell answers at {NOBODY}", "cell run", "--address"
+        cell.run(*command, CELL_ADDRESS=NOBODY), 4, f"No cell answers at {NOBODY}", "cell run", "--address"
     )
-    assert_said(run(tmp_path, *command), 1, "no cell has run there", "cell run", "--data-folder")
+    assert_said(run(tmp_path, *command), 2, "no cell has run there", "cell run", "--data-folder")
 
 
 def test_what_is_no_cell_is_told(cell: RunningCell, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_send_ends_with_0_once_it_is_accepted(cell: RunningCell) -> None:
     for _ in range(2):
         done = cell.run("send", "bob1", "hello 🎉", "--from", "ann1", "--id", "first")
         assert done.returncode == 0
-        assert done.stdout.startswith("accepted: first from ann1 at 20")
+        assert done.stdout.startswith("accepted: first from ann1\n")
     assert cell.run("send", "bob1", "-", "--from", "ann1", given="from\na pipe").returncode == 0
     shown = cell.run("history", "bob1", "ann1").stdout
     assert shown.count("hello 🎉") == 1
@@ -98,8 +98,8 @@ def test_send_ends_with_0_once_it_is_accepted(cell: RunningCell) -> None:
 
 
 def test_send_to_several_and_to_oneself(cell: RunningCell) -> None:
-    """--also adds recipients; a message to oneself is a note."""
-    done = cell.run("send", "bob2", "all", "--from", "ann2", "--also", "cat2", "--also", "bob2")
+    """--to adds recipients; a message to oneself is a note."""
+    done = cell.run("send", "bob2", "all", "--from", "ann2", "--to", "cat2", "--to", "bob2")
     assert done.returncode == 0
     assert "all" in cell.run("history", "cat2", "bob2", "ann2").stdout
     assert cell.run("send", "ann2", "note", "--from", "ann2").returncode == 0
@@ -139,7 +139,11 @@ def test_tokens_that_do_not_hold(cell: RunningCell, tmp_path: Path) -> None:
         done = run(tmp_path, *command, CELL_TOKEN=forged, **elsewhere)
         assert_said(done, 1, "does not take the access token", "signed with another key")
         assert forged not in done.stderr
-    assert_said(run(tmp_path, "listen", "bob5", CELL_TOKEN=forged, **elsewhere), 1, "for ann5, not for bob5")
+    assert_said(
+        run(tmp_path, "listen", "bob5", CELL_TOKEN=forged, **elsewhere),
+        2,
+        "from CELL_TOKEN is for ann5, not for bob5",
+    )
     assert_said(
         run(tmp_path, "listen", "bob5", "--token", "rubbish", **elsewhere),
         1,
@@ -155,7 +159,7 @@ def test_a_configured_secret_serves_the_commands_too(tmp_path: Path) -> None:
         assert cell.run("send", "bob", "hello", "--from", "ann", **secret).returncode == 0
         assert_said(
             cell.run("send", "bob", "hello", "--from", "ann"),
-            1,
+            2,
             "no cell has run there yet in development mode",
         )
 
@@ -181,7 +185,7 @@ def test_listen_goes_on_after_a_cursor(cell: RunningCell) -> None:
     assert event["message"]["content"]["text"] == "0"
     then = cell.run("listen", "bob7", "--after", event["cursor"], "--count", "2", "--json")
     assert [json.loads(line)["message"]["content"]["text"] for line in then.stdout.splitlines()] == ["1", "2"]
-    assert_said(cell.run("listen", "bob7", "--after", "no cursor"), 1, "refused")
+    assert_said(cell.run("listen", "bob7", "--after", "no cursor"), 2, "--after", "cursor")
 
 
 def test_listen_ends_quietly_on_ctrl_c(cell: RunningCell) -> None:

@@ -16,7 +16,7 @@ from messaging_cell.access_tokens import make_token
 from messaging_cell.embedded_cell import CannotStart, CellFailed, EmbeddedCell
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings, SettingsRefused
-from messaging_cell.terminal_client import TerminalClient
+from messaging_client import Client
 
 ANYWHERE = Address("127.0.0.1", 0)
 
@@ -26,8 +26,8 @@ def settings(folder: Path, listen: Address = ANYWHERE) -> Settings:
 
 
 async def send(cell: EmbeddedCell) -> str:
-    async with TerminalClient(cell.client_address, lambda: make_token(cell.settings, "ann", 60)) as client:
-        return (await client.send(["bob"], "hello")).message_id
+    async with Client(str(cell.client_address), make_token(cell.settings, "ann", 60)) as client:
+        return await client.send("hello", to="bob")
 
 
 async def health(channel: grpc.aio.Channel) -> int:
