@@ -113,9 +113,9 @@ class OwnedPartition:
         offset, logged = reading.offset, reading.logged
         if offset < self._reader.exact_from:  # replayed for the reader's sake alone
             return
-        here: Sequence[str] = reading.recipients
+        here = reading.recipients
         if reading.origin is not None:
-            by_target = self._by_partition(list(here))
+            by_target = self._by_partition(here)
             here = by_target.pop(self.number, ())
             if by_target and offset >= self._acts_from:
                 self.forwarder.forward(offset, logged, by_target)

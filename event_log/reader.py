@@ -11,7 +11,7 @@ What becomes of a record is decided by the log up to it and nothing else (I1): n
   taken though its predecessor is missing. Otherwise one such record would make a hole of all that follows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -66,12 +66,30 @@ class Verdict(Enum):
 class Reading:
     """A record and what becomes of it."""
 
-    __slots__ = ("append_time_us", "copy", "event", "offset", "origin", "reason", "time_us", "verdict")
+    __slots__ = (
+        "append_time_us",
+        "copy",
+        "event",
+        "logged",
+        "offset",
+        "origin",
+        "reason",
+        "recipients",
+        "time_us",
+        "verdict",
+    )
 
-    def __init__(self, offset: int, append_time_us: int) -> None:
+    logged: log.LoggedEvent
+    """What both kinds carry. Set only if effective, like the two that follow."""
+    recipients: Sequence[str]
+    """The users of this partition that it is for, and in an origin those of all others."""
+    event: messaging.Event
+    """The event without its cursor, decoded."""
+
+    def __init__(self, offset: int, append_time_us: int, time_us: int) -> None:
         self.offset = offset
         self.append_time_us = append_time_us
-        self.time_us = 0
+        self.time_us = time_us
         """Newest event time of the partition through this record, dropped ones included: what its cursor carries (I12)."""
         self.verdict = Verdict.UNREADABLE
         self.reason = ""
@@ -79,25 +97,6 @@ class Reading:
         self.origin: log.Origin | None = None
         """Unless it is unreadable, this or `copy` is set."""
         self.copy: log.Copy | None = None
-        self.event: messaging.Event | None = None
-        """The event without its cursor, decoded; set if effective."""
-
-    @property
-    def logged(self) -> log.LoggedEvent:
-        """What both kinds carry. Not of an unreadable record."""
-        return self._carrier().logged
-
-    @property
-    def recipients(self) -> Sequence[str]:
-        """The users of this partition that it is for, and in an origin those of all others. Not of an unreadable record."""
-        carrier = self._carrier()
-        return carrier.participant_ids if isinstance(carrier, log.Origin) else carrier.recipient_ids
-
-    def _carrier(self) -> log.Origin | log.Copy:
-        carrier = self.origin or self.copy
-        if carrier is None:
-            raise ValueError(f"record {self.offset} is unreadable: {self.reason}")
-        return carrier
 
 
 class _Snapshot(NamedTuple):
@@ -148,15 +147,12 @@ class PartitionReader:
         self.next_offset = offset + 1
         if append_time_us > self._running_time_us:
             self._running_time_us = append_time_us
-        reading = Reading(offset, append_time_us)
-        reading.time_us = self.newest_us
+        reading = Reading(offset, append_time_us, self.newest_us)
         try:
             parsed = _parse_record(value)
         except DecodeError:
             self._open_chains(reading, "not a record")
             return reading
-        if (time_us := event_time_us(parsed)) > self.newest_us:
-            self.newest_us = reading.time_us = time_us
         kind = parsed.WhichOneof("record")
         if kind == "origin":
             self._read_origin(reading, parsed.origin)
@@ -182,20 +178,27 @@ class PartitionReader:
         )
         return Commit(offset, commit_metadata.encode(state))
 
+    def _pass_time(self, reading: Reading, logged: log.LoggedEvent) -> None:
+        if (time_us := logged.event_time_us) > self.newest_us:
+            self.newest_us = reading.time_us = time_us
+
     def _read_origin(self, reading: Reading, origin: log.Origin) -> None:
-        verdict = Verdict.EFFECTIVE
         logged = origin.logged
+        self._pass_time(reading, logged)
+        verdict = Verdict.EFFECTIVE
         if command_id := origin.command_id:
-            key = f"{logged.sender_id}\0{command_id}"
-            first = self._ids.use(key, origin.payload_digest, self._running_time_us)
+            digest = origin.payload_digest
+            first = self._ids.use(f"{logged.sender_id}\0{command_id}", digest, self._running_time_us)
             if first is not None:
-                verdict = Verdict.DUPLICATE if first == origin.payload_digest else Verdict.CONFLICT
+                verdict = Verdict.DUPLICATE if first == digest else Verdict.CONFLICT
         if verdict is Verdict.EFFECTIVE and not _decode(reading, logged, origin.participant_ids):
             return
         reading.origin = origin
         reading.verdict = verdict
 
     def _read_copy(self, reading: Reading, copy: log.Copy) -> None:
+        logged = copy.logged
+        self._pass_time(reading, logged)
         source, origin = copy.source_partition, copy.source_offset
         previous = copy.previous_offset if copy.HasField("previous_offset") else -1
         if not (0 <= source < len(self._chains) and source != self._partition):
@@ -213,7 +216,7 @@ class PartitionReader:
         else:
             verdict = Verdict.EFFECTIVE
             self._chains[source] = (origin + 1) << 1
-            if not _decode(reading, copy.logged, copy.recipient_ids):
+            if not _decode(reading, logged, copy.recipient_ids):
                 return
         reading.copy = copy
         reading.verdict = verdict
@@ -247,7 +250,7 @@ def event_time_us(record: log.Record) -> int:
     return (record.origin if record.HasField("origin") else record.copy).logged.event_time_us
 
 
-def _decode(reading: Reading, logged: log.LoggedEvent, recipients: Sequence[str]) -> bool:
+def _decode(reading: Reading, logged: log.LoggedEvent, recipient_ids: Iterable[str]) -> bool:
     """Whether clients could make something of the event; says why not."""
     try:
         event = _parse_event(logged.event)
@@ -255,12 +258,13 @@ def _decode(reading: Reading, logged: log.LoggedEvent, recipients: Sequence[str]
         reading.reason = "its event does not decode"
         return False
     field = event.WhichOneof("event")
+    recipients = tuple(recipient_ids)
     if field is None or field != _EVENT_FIELDS.get(logged.kind):
         reading.reason = f"kind {logged.kind} with an event of {field or 'unknown'}"
     elif not logged.sender_id or not recipients:
         reading.reason = "it names no sender or no recipients"
     else:
-        reading.event = event
+        reading.logged, reading.recipients, reading.event = logged, recipients, event
         return True
     return False
 

@@ -49,7 +49,6 @@ class Rows:
     def add(self, batch: Batch, partition: int, reading: Reading) -> None:
         """Add the rows of an effective record."""
         logged, offset, event = reading.logged, reading.offset, reading.event
-        assert event is not None, "it is effective"
         users = self._users_here(partition, reading)
         kind = logged.kind
         if kind == log.EVENT_KIND_READ_MARK or kind == log.EVENT_KIND_RECEIVED_MARK:
@@ -129,7 +128,6 @@ def _encoded(reading: Reading) -> bytes:
 
 def _add_mark(batch: Batch, reading: Reading, users: Sequence[str]) -> None:
     logged, event = reading.logged, reading.event
-    assert event is not None, "it is effective"
     is_read = logged.kind == log.EVENT_KIND_READ_MARK
     through = message_key((event.read_mark if is_read else event.received_mark).through)
     encoded = _encoded(reading)

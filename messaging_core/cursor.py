@@ -2,14 +2,16 @@
 
 import hashlib
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
+from binascii import b2a_base64
 from functools import lru_cache
 from typing import NamedTuple
 
 _VERSION = 1
 _LAYOUT = struct.Struct(">B8sHqq")  # version, incarnation, partition, offset, time: 27 bytes, 36 characters
 _CHARS = 36
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class CursorInvalid(ValueError):
@@ -29,7 +31,13 @@ class Cursor(NamedTuple):
 
     def encode(self) -> str:
         """36 characters of base64url. The same position and time give the same string, for all users of the partition."""
-        return urlsafe_b64encode(_LAYOUT.pack(_VERSION, *self)).decode("ascii")
+        return encode_cursor(*self).decode("ascii")
+
+
+def encode_cursor(incarnation: bytes, partition: int, offset: int, time_us: int) -> bytes:
+    """What `Cursor.encode` gives, as ASCII."""
+    packed = _LAYOUT.pack(_VERSION, incarnation, partition, offset, time_us)
+    return b2a_base64(packed, newline=False).translate(_URLSAFE)
 
 
 @lru_cache(maxsize=64)

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as messaging
-from messaging_core.cursor import Cursor
-from messaging_core.wire import varint
+from messaging_core.cursor import Cursor, encode_cursor
+from messaging_core.wire import field, varint
 
 
 class PositionedEvent(NamedTuple):
@@ -41,22 +41,19 @@ _EVENT_TAG = b"\x0a"  # Update.event = 1
 _CURSOR_TAG = b"\x0a"  # Event.cursor = 1
 
 
-def event_bytes(cursor: str, event_without_cursor: bytes) -> bytes:
-    """An encoded Event: its cursor before what the record holds (a message's encoding may be joined from its fields)."""
-    return b"".join((_CURSOR_TAG, varint(len(cursor)), cursor.encode("ascii"), event_without_cursor))
-
-
-def event_piece(cursor: str, event_without_cursor: bytes) -> bytes:
-    """The piece that shows an event."""
-    event = event_bytes(cursor, event_without_cursor)
-    length = varint(len(event))
-    return b"".join((_UPDATES_TAG, varint(1 + len(length) + len(event)), _EVENT_TAG, length, event))
+def event_piece(cursor: bytes, event_without_cursor: bytes) -> bytes:
+    """The piece that shows an event: its cursor, in ASCII, before what the record holds."""
+    cursor_size = varint(len(cursor))
+    size = len(_CURSOR_TAG) + len(cursor_size) + len(cursor) + len(event_without_cursor)
+    event_size = varint(size)
+    update_size = varint(len(_EVENT_TAG) + len(event_size) + size)
+    head = (_UPDATES_TAG, update_size, _EVENT_TAG, event_size, _CURSOR_TAG, cursor_size)
+    return b"".join((*head, cursor, event_without_cursor))
 
 
 def update_piece(update: messaging.Update) -> bytes:
     """The piece that shows any update."""
-    encoded = update.SerializeToString()
-    return b"".join((_UPDATES_TAG, varint(len(encoded)), encoded))
+    return field(_UPDATES_TAG, update.SerializeToString())
 
 
 def gap_piece(after: Cursor, until: Cursor) -> bytes:
@@ -76,19 +73,10 @@ def positioned(
 
     `time_us` is the newest event time of the partition through this record; `event` is `logged.event`, if decoded.
     """
-    cursor = Cursor(incarnation, partition, offset, time_us).encode()
-    return PositionedEvent(
-        offset,
-        event_piece(cursor, logged.event),
-        time_us,
-        _direct_ref(logged, event),
-        logged.sender_id,
-    )
-
-
-def _direct_ref(logged: log.LoggedEvent, event: messaging.Event | None) -> bytes:
-    if logged.kind != log.EVENT_KIND_MESSAGE or logged.participant_count != 2:
-        return b""
-    if event is None:
-        event = messaging.Event.FromString(logged.event)
-    return event.message.ref.SerializeToString()
+    encoded = logged.event
+    direct_ref = b""
+    if logged.participant_count == 2 and logged.kind == log.EVENT_KIND_MESSAGE:
+        shown = messaging.Event.FromString(encoded) if event is None else event
+        direct_ref = shown.message.ref.SerializeToString()
+    piece = event_piece(encode_cursor(incarnation, partition, offset, time_us), encoded)
+    return PositionedEvent(offset, piece, time_us, direct_ref, logged.sender_id)

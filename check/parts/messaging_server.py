@@ -23,7 +23,7 @@ import uvloop
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.messaging.v1 import messaging_pb2 as m
 from event_log.port import Fate, Settled
-from messaging_core.cursor import Cursor, incarnation_bytes
+from messaging_core.cursor import encode_cursor, incarnation_bytes
 from messaging_core.events import event_piece
 from messaging_core.limits import Limits
 from messaging_server.server import MessagingServer
@@ -65,7 +65,7 @@ def command(number: int, user: str) -> bytes:
 def piece(offset: int) -> bytes:
     event = m.Event(message=m.Message(content=m.Content(text="x" * 256)))
     event.message.ref.message_id = f"m{offset}"
-    return event_piece(Cursor(incarnation_bytes("log-1"), 0, offset, 1).encode(), event.SerializeToString())
+    return event_piece(encode_cursor(incarnation_bytes("log-1"), 0, offset, 1), event.SerializeToString())
 
 
 async def make_server(log: MemoryLog) -> MessagingServer:

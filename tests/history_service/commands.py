@@ -86,7 +86,7 @@ def events_of(made: WrittenLog, user: str) -> list[Seen]:
     return [
         Seen(reading.offset, reading.logged.kind, reading.event)
         for reading in made.readings(made.partition_of(user))
-        if reading.verdict is Verdict.EFFECTIVE and user in reading.recipients and reading.event is not None
+        if reading.verdict is Verdict.EFFECTIVE and user in reading.recipients
     ]
 
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from event_log.reader import Verdict
 from history_service.port import HistoryStore, Persisted, StoreUnavailable
 from history_service.readers import StoredEvents, StoredRegistry
 from messaging_core.cursor import decode_cursor, incarnation_bytes
@@ -61,7 +62,7 @@ class TestEventsAfter:
                 reading.logged, incarnation_bytes(INCARNATION), partition, reading.offset, reading.time_us
             )
             for reading in made.readings(partition)
-            if reading.event is not None
+            if reading.verdict is Verdict.EFFECTIVE
         }
         for event in found:
             assert event == live.get(event.offset, event), "the same bytes as when it was live"

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as m
-from messaging_core.cursor import Cursor, decode_cursor
+from messaging_core.cursor import Cursor, decode_cursor, encode_cursor
 from messaging_core.events import EventsPage, PositionedEvent, event_piece
 from messaging_core.identity import Identity
 from messaging_core.ids import conversation_id
@@ -22,7 +22,7 @@ from tests.messaging_server.simulation import INCARNATION, SETTINGS, SimLink, Wo
 
 def event(offset: int, *, size: int = 10, sender: str = "", direct: bytes = b"") -> PositionedEvent:
     body = m.Event(message=m.Message(content=m.Content(text="x" * size))).SerializeToString()
-    cursor = Cursor(INCARNATION, 0, offset, offset + 1).encode()
+    cursor = encode_cursor(INCARNATION, 0, offset, offset + 1)
     return PositionedEvent(offset, event_piece(cursor, body), offset + 1, direct, sender)
 
 
