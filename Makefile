@@ -39,7 +39,7 @@ protos-baseline: $(INSTALLED) ## accept today's contracts as what later ones may
 	$(BIN)/python protos/generate.py --baseline
 
 lock: $(INSTALLED) ## resolve requirements.lock anew; ARGS="--upgrade" takes newer versions
-	$(BIN)/uv pip compile pyproject.toml --extra server --group dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" \
 		--quiet $(ARGS) --output-file requirements.lock
 

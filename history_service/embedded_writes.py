@@ -1,6 +1,7 @@
 """What the embedded store writes. Each statement can be run again, whatever was written since, and changes nothing."""
 
 import sqlite3
+from itertools import chain
 
 from history_service.embedded_file import EPOCH, epoch_of
 from history_service.port import Batch
@@ -19,15 +20,17 @@ _STATEMENTS = {
             > (sent_at_us, sender_id, message_id, position)""",
     "gaps": "insert into gaps values (?, {base} + ?, ?) on conflict do nothing",
 }
-"""How the rows of each list of a Batch are written; `base` is the position of offset 0."""
+"""How the rows of each list of a Batch, or of its lists by partition, are written; `base` is the position of offset 0."""
 
 
 def write(connection: sqlite3.Connection, batch: Batch) -> None:
     """HistoryStore.write, within a transaction."""
     epoch = _epoch(connection, batch.incarnation)
     for name, statement in _STATEMENTS.items():
-        if rows := getattr(batch, name):
-            connection.executemany(statement.format(base=epoch * EPOCH), rows)
+        rows = getattr(batch, name)
+        if rows:
+            all_rows = chain.from_iterable(rows.values()) if isinstance(rows, dict) else rows
+            connection.executemany(statement.format(base=epoch * EPOCH), all_rows)
     connection.executemany(
         ADD_CONVERSATION, [(name, "\n".join(users)) for name, users in batch.conversations.items()]
     )

@@ -10,6 +10,7 @@ other everywhere. Ids are ASCII and compared as bytes.
 """
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
@@ -140,13 +141,17 @@ class Batch:
 
     incarnation: str
     messages: list[MessageRow] = field(default_factory=list)
-    inbox: list[InboxRow] = field(default_factory=list)
+    inbox: defaultdict[int, list[InboxRow]] = field(default_factory=lambda: defaultdict(list))
+    """By partition of the log, which is that of the rows' users."""
     shared_inbox: list[SharedInboxRow] = field(default_factory=list)
     reactions: list[ReactionRow] = field(default_factory=list)
-    marks: list[MarkRow] = field(default_factory=list)
+    marks: defaultdict[int, list[MarkRow]] = field(default_factory=lambda: defaultdict(list))
+    """By partition of the log, which is that of the rows' users."""
     gaps: list[GapRow] = field(default_factory=list)
     conversations: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Who takes part, in byte order; never changes."""
+    participant_counts: dict[str, int] = field(default_factory=dict)
+    """How many take part in the conversations of messages and reactions: what bounds how large they grow."""
     activity: dict[tuple[str, str], int] = field(default_factory=dict)
     """(user, conversation): sent_at of its latest message, microseconds; the highest wins."""
     memberships: set[tuple[str, str]] = field(default_factory=set)
@@ -247,6 +252,8 @@ class EventsFound(NamedTuple):
     events: list[StoredEvent]
     complete: bool
     """Whether these are all up to EventsAsked.through."""
+    kept_from: int = 0
+    """Events at offsets below this are no longer kept; those asked for are not among `events`."""
 
 
 class HistoryStore(ABC):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from cell.log.v1 import record_pb2 as log
 from history_service.paging import fitting
@@ -63,11 +62,11 @@ class StoredEvents:
         )
         with _unavailable():
             stored = await self._store.events(asked)
-        sized = (
-            (event, len(event.piece)) for event in map(partial(self._positioned, partition), stored.events)
-        )
-        events = fitting(sized, max_bytes)
-        if stored.complete and len(events) == len(stored.events):
+        found = [self._positioned(partition, event) for event in stored.events]
+        if stored.kept_from > after_offset + 1:
+            found.insert(0, self._gap(partition, after_offset, stored.kept_from - 1, 0))
+        events = fitting(((event, len(event.piece)) for event in found), max_bytes)
+        if stored.complete and len(events) == len(found):
             return EventsPage(events, through, persisted.time_us, through)
         time_us = max(event.time_us for event in events)
         return EventsPage(events, events[-1].offset, time_us, through)
@@ -77,9 +76,13 @@ class StoredEvents:
         if logged:
             event = log.LoggedEvent.FromString(logged)
             return positioned(event, self._cursor_incarnation, partition, offset, event.event_time_us)
-        before = Cursor(self._cursor_incarnation, partition, offset - 1, gap_time_us)
-        piece = gap_piece(before, before._replace(offset=offset))
-        return PositionedEvent(offset, piece, gap_time_us, b"", "")
+        return self._gap(partition, offset - 1, offset, gap_time_us)
+
+    def _gap(self, partition: int, after: int, until: int, time_us: int) -> PositionedEvent:
+        """Tells that the events above `after` up to `until` are not to be had."""
+        before = Cursor(self._cursor_incarnation, partition, after, time_us)
+        piece = gap_piece(before, before._replace(offset=until))
+        return PositionedEvent(until, piece, time_us, b"", "")
 
 
 class StoredRegistry:

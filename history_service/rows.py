@@ -52,12 +52,13 @@ class Rows:
         users = self._users_here(partition, reading)
         kind = logged.kind
         if kind == log.EVENT_KIND_READ_MARK or kind == log.EVENT_KIND_RECEIVED_MARK:
-            _add_mark(batch, reading, users)
+            _add_mark(batch, partition, reading, users)
             return
         if kind == log.EVENT_KIND_MESSAGE:
             self._add_message(batch, reading, event.message.ref, users)
         elif kind == log.EVENT_KIND_REACTION_CHANGED:
             origin_offset = offset if reading.copy is None else reading.copy.source_offset
+            batch.participant_counts[logged.conversation_id] = logged.participant_count
             _add_reaction(batch, logged.conversation_id, event.reaction_changed, origin_offset)
         self._add_inbox(batch, partition, reading, users)
 
@@ -74,6 +75,7 @@ class Rows:
         logged = reading.logged
         conversation_id = logged.conversation_id
         key = message_key(ref)
+        batch.participant_counts[conversation_id] = logged.participant_count
         if self._messages.add((conversation_id, key)):
             batch.messages.append(MessageRow(conversation_id, *key, logged.event))
         if reading.origin is not None and self._conversations.add(conversation_id):
@@ -89,7 +91,7 @@ class Rows:
         logged, offset = reading.logged, reading.offset
         encoded = _encoded(reading)
         if logged.participant_count <= self._shared_above:
-            batch.inbox += [InboxRow(user, offset, encoded) for user in users]
+            batch.inbox[partition] += [InboxRow(user, offset, encoded) for user in users]
             return
         conversation_id = logged.conversation_id
         batch.shared_inbox.append(SharedInboxRow(conversation_id, partition, offset, encoded))
@@ -126,13 +128,13 @@ def _encoded(reading: Reading) -> bytes:
     return encoded
 
 
-def _add_mark(batch: Batch, reading: Reading, users: Sequence[str]) -> None:
+def _add_mark(batch: Batch, partition: int, reading: Reading, users: Sequence[str]) -> None:
     logged, event = reading.logged, reading.event
     is_read = logged.kind == log.EVENT_KIND_READ_MARK
     through = message_key((event.read_mark if is_read else event.received_mark).through)
     encoded = _encoded(reading)
     name = (logged.conversation_id, logged.sender_id, int(logged.kind))
-    batch.marks += [MarkRow(user, *name, *through, reading.offset, encoded) for user in users]
+    batch.marks[partition] += [MarkRow(user, *name, *through, reading.offset, encoded) for user in users]
 
 
 def _add_reaction(
@@ -153,6 +155,9 @@ class Lately(Generic[T]):
         self._size = size
         self._new: set[T] = set()
         self._old: set[T] = set()
+
+    def __contains__(self, item: T) -> bool:
+        return item in self._new or item in self._old
 
     def add(self, item: T) -> bool:
         """Whether the item was not remembered; it is now."""

@@ -18,7 +18,7 @@ from history_service.port import Batch, StoreError, StoreUnavailable
 from history_service.readers import StoredEvents
 from tests.history_service.commands import CONVERSATIONS
 from tests.history_service.contents import contents
-from tests.history_service.engines import ENGINES
+from tests.history_service.engines import EmbeddedEngine
 from tests.history_service.log_driving import SETTINGS, Appender, committed, consuming, stored
 from tests.history_service.written import WrittenLog
 
@@ -70,7 +70,7 @@ def chatter(made: WrittenLog, count: int, start: int = 0) -> None:
 
 async def fresh(made: WrittenLog) -> list[object]:
     """What a store holds that got each record once."""
-    async with ENGINES["embedded"].fresh() as store:
+    async with EmbeddedEngine().fresh() as store:
         await made.store_all(store)
         return await contents(store, made)
 

@@ -3,7 +3,7 @@
 Tests keep apart by names: each takes topics, groups and keyspaces of its own (`unique_name`). Tests that kill or stop a
 server ask for one of their own. Where Java or Maven is missing such tests are skipped, and with REQUIRE_ENGINES=1 they fail.
 
-Use: `from tests.support.engines import kafka_address` in the conftest.py of the folder, `pytest_plugins` not being needed.
+tests/conftest.py gives the fixtures to all tests.
 """
 
 import os
@@ -56,7 +56,7 @@ def kafka(run_folder: RunFolder) -> KafkaCluster:
 @pytest.fixture(scope="session")
 def cassandra(run_folder: RunFolder) -> CassandraNode:
     """A node that all tests share. It must not be stopped."""
-    return needed(lambda: _started(CassandraNode(run_folder)))
+    return needed(lambda: _started(CassandraNode(run_folder, quick_tables=True)))
 
 
 @pytest.fixture

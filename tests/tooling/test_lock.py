@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -57,7 +58,7 @@ def test_every_dependency_is_locked_within_its_bounds() -> None:
     asked = [
         *project["build-system"]["requires"],
         *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["server"],
+        *chain(*project["project"]["optional-dependencies"].values()),
         *project["dependency-groups"]["dev"],
     ]
     locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK, re.MULTILINE))

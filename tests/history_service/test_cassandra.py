@@ -1,0 +1,278 @@
+"""What the store in Cassandra owes beyond the port: its keyspace, its buckets, and a node that goes and comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from engines.cassandra import SUPERUSER, CassandraNode
+from engines.run_folder import RunFolder
+from history_service.cassandra import CassandraSettings, CassandraStore, migrate
+from history_service.cassandra_reads import _UNREAD_WALK
+from history_service.cassandra_schema import EPOCH, POSITIONS_PER_BUCKET, TABLES, VERSION, bucket_of
+from history_service.cassandra_session import CassandraSession
+from history_service.port import (
+    END,
+    Batch,
+    EventsAsked,
+    GapRow,
+    InboxRow,
+    MessageRow,
+    Persisted,
+    StoredMessage,
+    StoreError,
+    StoreUnavailable,
+)
+from history_service.readers import StoredEvents
+from messaging_core.ids import conversation_id
+from tests.history_service.engines import CassandraEngine
+from tests.history_service.written import INCARNATION, WrittenLog, key_of
+from tests.support.engines import STARTING, needed, unique_name
+
+pytestmark = STARTING
+
+PAIR = conversation_id(["ann", "bob"])
+HOUR_US = 3_600 * 1_000_000
+EVERYTHING = 2**30
+
+
+@pytest.fixture(scope="module")
+def engine(cassandra: CassandraNode) -> CassandraEngine:
+    return CassandraEngine(cassandra)
+
+
+@pytest.fixture
+async def store(engine: CassandraEngine) -> AsyncIterator[CassandraStore]:
+    async with engine.fresh() as opened:
+        assert isinstance(opened, CassandraStore)
+        yield opened
+
+
+@pytest.fixture
+async def session(engine: CassandraEngine) -> AsyncIterator[CassandraSession]:
+    opened = await CassandraSession.connect(engine.settings(""))
+    yield opened
+    await opened.close()
+
+
+async def run(session: CassandraSession, cql: str) -> None:
+    await asyncio.to_thread(session.run, cql)
+
+
+class TestOpen:
+    async def test_a_keyspace_that_is_not_there_is_named(self, engine: CassandraEngine) -> None:
+        """The message says which keyspace, and what makes it."""
+        with pytest.raises(StoreError, match=r"keyspace nowhere: .*`cell migrate`"):
+            await CassandraStore.open(engine.settings("nowhere"))
+
+    async def test_a_keyspace_of_others_is_refused(
+        self, engine: CassandraEngine, session: CassandraSession
+    ) -> None:
+        """Tables are not looked for where something else is kept."""
+        name = unique_name("other")
+        replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
+        await run(session, f"create keyspace {name} with replication = {replication}")
+        with pytest.raises(StoreError, match=f"keyspace {name}: is not a history"):
+            await CassandraStore.open(engine.settings(name))
+
+    async def test_too_few_copies_are_refused(self, engine: CassandraEngine) -> None:
+        """One copy of a row is taken in development only."""
+        settings = engine.settings(unique_name("copies"))
+        await migrate(settings, copies=1)
+        with pytest.raises(StoreError, match="keeps 1 copies of a row in the datacenter, at least 3"):
+            await CassandraStore.open(replace(settings, development=False))
+        await (await CassandraStore.open(settings)).close()
+
+    async def test_tables_of_another_version_are_refused(
+        self, engine: CassandraEngine, session: CassandraSession
+    ) -> None:
+        """A program does not write what a later one laid out, and says what to do about an earlier one's."""
+        settings = engine.settings(unique_name("version"))
+        await migrate(settings, copies=1)
+        table = f"{settings.keyspace}.schema_version"
+        await run(session, f"insert into {table} (scope, version) values ('history', {VERSION + 1})")
+        with pytest.raises(StoreError, match=f"version {VERSION + 1}, this program knows {VERSION}$"):
+            await CassandraStore.open(settings)
+        await run(session, f"insert into {table} (scope, version) values ('history', {VERSION - 1})")
+        with pytest.raises(StoreError, match="run `cell migrate`"):
+            await CassandraStore.open(settings)
+
+    async def test_migrating_again_keeps_what_is_there(self, engine: CassandraEngine) -> None:
+        """It makes what is missing and no more."""
+        settings = engine.settings(unique_name("again"))
+        await migrate(settings, copies=1)
+        store = await CassandraStore.open(settings)
+        await store.register(PAIR, ("ann", "bob"))
+        await migrate(settings, copies=1)
+        assert await store.participants([PAIR]) == {PAIR: ("ann", "bob")}
+        await store.close()
+
+    async def test_nobody_there(self) -> None:
+        """A node that does not answer is told as unavailable, with its address, not after minutes."""
+        settings = CassandraSettings(contact_points=(("127.0.0.1", 1),), keyspace="cell")
+        async with asyncio.timeout(30):
+            with pytest.raises(StoreUnavailable, match=r"no node of Cassandra answers .*127\.0\.0\.1"):
+                await CassandraStore.open(settings)
+
+
+class TestNode:
+    async def test_it_asks_for_a_password_and_may_be_killed(self, own_run_folder: RunFolder) -> None:
+        """Wrong credentials are refused by name; while the node is away a write is unavailable, later it succeeds."""
+        node = needed(lambda: CassandraNode(own_run_folder, passwords=True))
+        await asyncio.to_thread(node.start)
+        host, port = node.address.split(":")
+        settings = CassandraSettings(
+            contact_points=((host, int(port)),),
+            keyspace="cell",
+            username=SUPERUSER[0],
+            password=SUPERUSER[1],
+            request_timeout_s=2.0,
+            development=True,
+        )
+        await migrate(settings, copies=1)
+        with pytest.raises(StoreError, match="username cassandra and/or password are incorrect"):
+            await CassandraStore.open(replace(settings, password="wrong"))
+        made = WrittenLog()
+        ref = made.message("ann", ["bob"], "m1", 7)
+        store = await CassandraStore.open(settings)
+        await store.register(PAIR, ("ann", "bob"))
+        await asyncio.to_thread(node.server.kill)
+        with pytest.raises(StoreUnavailable):
+            await made.store_all(store)
+        with pytest.raises(StoreUnavailable):
+            await store.persisted(INCARNATION, 0)
+        await asyncio.to_thread(node.start)
+        async with asyncio.timeout(60):
+            while True:  # as the consumer does
+                with suppress(StoreUnavailable):
+                    await made.store_all(store)
+                    break
+                await asyncio.sleep(0.2)
+        page = await store.messages(PAIR, END, False, 1, EVERYTHING, "ann")
+        assert [message.key for message in page.items] == [key_of(ref)]
+        await store.close()
+
+
+class TestBuckets:
+    def test_a_conversation_is_cut_by_its_size(self) -> None:
+        """Two users have a bucket for eight days, a thousand one for an hour: neither grows without bound."""
+        days = 24 * HOUR_US
+        assert bucket_of(8 * days - 1, 2) == 0
+        assert bucket_of(8 * days, 2) == 1
+        assert bucket_of(HOUR_US, 1_000) == 1
+        assert bucket_of(-1, 2) == -1
+
+    async def test_messages_are_read_across_buckets(self, store: CassandraStore) -> None:
+        """A conversation of years with a message now and then, and a burst in one bucket, is one listing both ways."""
+        times = [*(number * 2_000 * HOUR_US for number in range(30)), *(9 * HOUR_US + n for n in range(700))]
+        rows = [MessageRow(PAIR, at, "ann", f"m{n:04}", b"event") for n, at in enumerate(times)]
+        batch = Batch(INCARNATION, rows, participant_counts={PAIR: 2}, conversations={PAIR: ("ann", "bob")})
+        await store.write(batch)
+        order = sorted((row.sent_at_us, row.message_id) for row in rows)
+        newest = await store.messages(PAIR, END, False, 1_000, EVERYTHING, "bob")
+        assert [(m.key.sent_at_us, m.key.message_id) for m in reversed(newest.items)] == order
+        assert not newest.more
+        cut = END
+        paged: list[StoredMessage] = []
+        while True:
+            page = await store.messages(PAIR, cut, False, 45, EVERYTHING, "bob")
+            paged += page.items
+            if not page.more:
+                break
+            cut = cut._replace(key=page.items[-1].key)
+        assert paged == newest.items
+
+    async def test_events_are_read_across_buckets(self, store: CassandraStore) -> None:
+        """Events far apart in the log come in order, whether much or little lies between."""
+        places = (0, 5, POSITIONS_PER_BUCKET - 1, POSITIONS_PER_BUCKET, 40 * POSITIONS_PER_BUCKET + 7)
+        batch = Batch(INCARNATION)
+        # Only the first bucket would be marked by the events of one user; the log has records in all of them.
+        batch.gaps = [GapRow(3, number * POSITIONS_PER_BUCKET + 9, 1) for number in range(41)]
+        batch.inbox[3] = [InboxRow("ann", offset, b"logged") for offset in places]
+        await store.write(batch)
+        asked = EventsAsked(INCARNATION, "ann", 3, -1, 41 * POSITIONS_PER_BUCKET, EVERYTHING, EVERYTHING)
+        found = await store.events(asked)
+        assert found.complete
+        assert [event.offset for event in found.events if event.logged] == list(places)
+        assert len(found.events) == 41 + len(places)
+        later = await store.events(asked._replace(after=5, max_events=1))
+        assert ([event.offset for event in later.events], later.complete) == ([9], False)
+
+    async def test_many_large_events_are_read_in_small_steps(self, store: CassandraStore) -> None:
+        """A page of a user with megabytes of events in a row is cut where it is full."""
+        batch = Batch(INCARNATION)
+        batch.inbox[0] = [InboxRow("ann", offset, bytes([offset]) * 100_000) for offset in range(100)]
+        await store.write(batch)
+        asked = EventsAsked(INCARNATION, "ann", 0, -1, 99, EVERYTHING, 1_000_000)
+        found = await store.events(asked)
+        assert [event.offset for event in found.events] == list(range(10))
+        assert not found.complete
+
+
+async def expire(session: CassandraSession, keyspace: str, *buckets: int) -> None:
+    """What a bucket's time to live does, at once."""
+    for bucket in buckets:
+        place = f"partition = 0 and bucket = {EPOCH // POSITIONS_PER_BUCKET + bucket}"
+        await run(session, f"delete from {keyspace}.event_buckets where {place}")
+
+
+class TestExpiry:
+    async def test_events_that_are_no_longer_kept_are_a_gap(
+        self, engine: CassandraEngine, session: CassandraSession
+    ) -> None:
+        """A client away for longer than the inbox keeps events is told the range, then what is still there."""
+        settings = engine.settings(unique_name("expiry"))
+        await migrate(settings, copies=1)
+        store = await CassandraStore.open(settings)
+        batch = Batch(INCARNATION, positions={0: Persisted(3 * POSITIONS_PER_BUCKET, 5)})
+        made = WrittenLog(1)
+        made.message("ann", [], "m1", 7)
+        (logged,) = made.batch(0, 0, 1).inbox[0]
+        batch.inbox[0] = [logged._replace(offset=n * POSITIONS_PER_BUCKET) for n in range(4)]
+        await store.write(batch)
+        events = StoredEvents(store, INCARNATION)
+        whole = await events.events_after("ann", 0, -1, EVERYTHING)
+        assert [event.offset for event in whole.events] == [n * POSITIONS_PER_BUCKET for n in range(4)]
+        await expire(session, settings.keyspace, 0, 1)
+        page = await events.events_after("ann", 0, 4, EVERYTHING)
+        updates = messaging.ConnectResponse.FromString(b"".join(event.piece for event in page.events)).updates
+        assert [update.WhichOneof("update") for update in updates] == ["gap", "event", "event"]
+        ends = [2 * POSITIONS_PER_BUCKET - 1, 2 * POSITIONS_PER_BUCKET, 3 * POSITIONS_PER_BUCKET]
+        assert [event.offset for event in page.events] == ends
+        await expire(session, settings.keyspace, 2, 3)
+        page = await events.events_after("ann", 0, 4, EVERYTHING)
+        assert [event.offset for event in page.events] == [3 * POSITIONS_PER_BUCKET]
+        assert page.through_offset == 3 * POSITIONS_PER_BUCKET
+        await store.close()
+
+    async def test_rows_that_expire_say_so(self, engine: CassandraEngine, session: CassandraSession) -> None:
+        """What tells that events are there expires a day before they do; messages never expire."""
+        settings = engine.settings(unique_name("ttl"))
+        await migrate(settings, copies=1, inbox_days=10)
+        query = "select table_name, default_time_to_live from system_schema.tables where keyspace_name = %s"
+        rows = await asyncio.to_thread(session.run, query, (settings.keyspace,))
+        lifetimes = {name: seconds for name, seconds in rows if seconds}
+        day_s = 86_400
+        assert lifetimes == {"events": 10 * day_s, "event_marks": 10 * day_s, "event_buckets": 9 * day_s}
+        assert {name for name, _ in rows} == set(TABLES)
+
+
+class TestUnread:
+    async def test_own_messages_are_walked_over_within_bounds(self, store: CassandraStore) -> None:
+        """Someone who sends thousands and reads nothing is counted for in bounded time."""
+        count = _UNREAD_WALK + 2_000
+        rows = [MessageRow(PAIR, number, "ann", f"m{number:06}", b"e") for number in range(count)]
+        rows[5:7] = [row._replace(sender_id="bob") for row in rows[5:7]]
+        rows[-1] = rows[-1]._replace(sender_id="bob")
+        for start in range(0, count, 2_000):
+            part = rows[start : start + 2_000]
+            batch = Batch(
+                INCARNATION, part, participant_counts={PAIR: 2}, conversations={PAIR: ("ann", "bob")}
+            )
+            await store.write(batch)
+        overview = await store.overview("ann", PAIR)
+        assert overview is not None
+        assert overview.unread == 2
