@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.clock import wall_us
 from messaging_core.identity import Authenticator, Identity, TokenInvalid
+from messaging_core.ids import MAX_COMMAND_ID_BYTES
 from messaging_core.refusals import Refused
 from messaging_server import endings, pieces
 from messaging_server.endings import Ending
@@ -361,11 +362,12 @@ class Session(Subscription):
 
 
 def client_id_of(command: messaging.Command, name: str | None) -> str:
-    """The message_id or reaction_id of a command; empty if it has none."""
+    """The message_id or reaction_id of a command; empty if it has none that may be one by its length."""
+    own_id = ""
     if name == "send_message":
-        return command.send_message.message_id
-    if name == "react":
-        return command.react.reaction_id
-    if name == "unreact":
-        return command.unreact.reaction_id
-    return ""
+        own_id = command.send_message.message_id
+    elif name == "react":
+        own_id = command.react.reaction_id
+    elif name == "unreact":
+        own_id = command.unreact.reaction_id
+    return own_id if len(own_id) <= MAX_COMMAND_ID_BYTES else ""
