@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from cell.delivery.v1 import session_link_pb2 as link
 from event_log.port import EventLog
@@ -167,8 +168,11 @@ class MessagingServer:
 
     def _take(self, source: _Link, messages: Sequence[link.OwnerMessage]) -> None:
         now_s = self._desk.now_s()
-        for message in messages:
-            self._router.take(source, message, now_s)
+        try:
+            for message in messages:
+                self._router.take(source, message, now_s)
+        except DecodeError as error:  # of a direct_ref: what is in a frame may be looked at only here
+            raise LinkBroken("the name of a message does not parse") from error
         if self._router.ownership.complete:
             self._ready.set()
         self._soon()
