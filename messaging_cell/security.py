@@ -22,6 +22,8 @@ _CACHE_S = 30.0
 """How long a token that held is not checked again."""
 _CACHE_TOKENS = 20_000
 """Tokens remembered, some 300 bytes each; beyond, the oldest is checked again."""
+_LAST_S = 253_402_300_799
+"""The end of the year 9999, seconds since 1970: JSON may hold a later time, of which nothing else here could speak."""
 _REFRESH_S = 1.0
 """How often a key file is looked at, when tokens come."""
 _REFUSALS: dict[type[jwt.PyJWTError], str] = {
@@ -175,4 +177,6 @@ class TokenVerifier:
                 f"the access token's `{claim}` is not a user id: 1 to 255 visible ASCII characters"
             )
         expiry = claims.get("exp")
-        return Identity(user_id, None if expiry is None else int(expiry) + self._rules.leeway_s)
+        if expiry is None:
+            return Identity(user_id, None)
+        return Identity(user_id, min(int(expiry), _LAST_S) + self._rules.leeway_s)

@@ -90,7 +90,8 @@ def _jwk(entry: dict[str, Any]) -> TokenKey | None:
         raise KeysRefused("holds a secret (kty oct); set it as jwt_secret_file instead")
     if "d" in entry:
         raise KeysRefused("holds a private key; the cell takes only the public one")
-    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ("verify",)):
+    operations = entry.get("key_ops", ["verify"])
+    if entry.get("use", "sig") != "sig" or not (isinstance(operations, list) and "verify" in operations):
         return None
     try:
         key = _public_key(PyJWK(entry).key, entry.get("kid"))

@@ -60,6 +60,6 @@ def expires_us(token: str) -> int | None:
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return int(claims["exp"] * 1_000_000)
-    except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
+        return int(float(claims["exp"]) * 1_000_000)
+    except (ArithmeticError, IndexError, KeyError, RecursionError, TypeError, ValueError):
         return None

@@ -86,7 +86,7 @@ def welcome_piece(identity: Identity, session_id: str, settings: ServerSettings,
         log_incarnation=incarnation.hex(),
     )
     if identity.expires_at_s is not None:
-        welcome.token_expire_time.CopyFrom(timestamp(min(int(identity.expires_at_s * 1_000_000), LAST_US)))
+        welcome.token_expire_time.CopyFrom(timestamp(int(min(identity.expires_at_s * 1_000_000, LAST_US))))
     return update_piece(messaging.Update(welcome=welcome))
 
 
