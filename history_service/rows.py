@@ -24,6 +24,7 @@ T = TypeVar("T", bound=Hashable)
 
 _EVENT_TIME_TAG = b"\x28"  # LoggedEvent.event_time_us = 5
 MIN_SECONDS, MAX_SECONDS = -62_135_596_800, 253_402_300_799  # of timestamp.proto: years 1 to 9999
+_FIRST_US, _LAST_US = MIN_SECONDS * 1_000_000, MAX_SECONDS * 1_000_000 + 999_999
 _REMEMBERED = 32_768
 """Rows remembered as written, twice over: some 10 MB at most."""
 
@@ -111,10 +112,10 @@ def message_key(ref: messaging.MessageRef) -> MessageKey:
 
 def microseconds(time: timestamp_pb2.Timestamp) -> int:
     """Microseconds since 1970; a time that no Timestamp may stand for is the nearest that one may."""
-    seconds = time.seconds
-    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
-        seconds = min(max(seconds, MIN_SECONDS), MAX_SECONDS)
-    return seconds * 1_000_000 + time.nanos // 1_000
+    micros = time.seconds * 1_000_000 + time.nanos // 1_000
+    if not _FIRST_US <= micros <= _LAST_US:
+        micros = min(max(micros, _FIRST_US), _LAST_US)
+    return micros
 
 
 def _encoded(reading: Reading) -> bytes:
