@@ -4,16 +4,20 @@ The three messages are described here field by field, as far as they are used (h
 pool of their own, so that an application may have googleapis-common-protos as well.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message_factory
+from google.protobuf.message import DecodeError
 
 from messaging_client.errors import CallFailed, Reason
 from messaging_client.steps import End
 from messaging_client.wire import reason_named, seconds
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_LIMIT_DIGITS = 20
+"""More than a limit of the contract, an int64, has."""
 _STRING, _INT32, _MESSAGE = 9, 5, 11  # FieldDescriptorProto.Type
 _OPTIONAL, _REPEATED = 1, 3  # FieldDescriptorProto.Label
 
@@ -72,7 +76,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> CallFailed:
         reason_named(info.reason),
         detail,
         field=info.metadata.get("field", ""),
-        limit=int(limit) if limit.isdecimal() else 0,
+        limit=int(limit) if limit.isdecimal() and len(limit) < _LIMIT_DIGITS else 0,
         retry_after_s=retry_after_s,
     )
 
@@ -91,19 +95,18 @@ _REASONS = {
 def _details(error: grpc.aio.AioRpcError) -> tuple[Any, float | None]:
     """ErrorInfo, or None; and the seconds of RetryInfo, or None."""
     info, retry_after_s = None, None
-    for detail in _status(error).details:
-        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
-            info = _ErrorInfo.FromString(detail.value)
-        elif detail.type_url.endswith("/google.rpc.RetryInfo"):
-            retry_after_s = seconds(_RetryInfo.FromString(detail.value).retry_delay)
+    with suppress(DecodeError):  # whoever stands between may have put anything here
+        for detail in _status(error).details:
+            if detail.type_url.endswith("/google.rpc.ErrorInfo"):
+                info = _ErrorInfo.FromString(detail.value)
+            elif detail.type_url.endswith("/google.rpc.RetryInfo"):
+                retry_after_s = seconds(_RetryInfo.FromString(detail.value).retry_delay)
     return info, retry_after_s
 
 
 def _status(error: grpc.aio.AioRpcError) -> Any:
+    """Raises DecodeError."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
-            try:
-                return _Status.FromString(value)
-            except Exception:  # whoever stands between may have put anything here
-                break
+            return _Status.FromString(value)
     return _Status()

@@ -10,9 +10,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from messaging_client.errors import NotDone, Reason, StoreFailed, StoreInUse
+from google.protobuf.message import DecodeError
+
+from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_client.errors import NotDone, StoreFailed, StoreInUse
 from messaging_client.kept import Change, Drop, Kept, KeptCommand, Moved, OfLog, OfUser, Put, Refused, Tried
+from messaging_client.wire import reason_named
 
 _VERSION = 1
 _BUSY_S = 2.0
@@ -96,10 +101,10 @@ class FileStore:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise StoreInUse(f"{self.path} is in use by another client") from error
             raise StoreFailed(f"{self.path}: {error}") from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreFailed) as error:
             raise StoreFailed(f"{self.path}: {error}") from error
 
 
@@ -123,15 +128,26 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _read(connection: sqlite3.Connection) -> Kept:
+    """Everything. Raises StoreFailed for what no client has written, so that none stumbles over it later."""
     about = dict(connection.execute("select name, value from about").fetchall())
     rows = connection.execute(
         "select id, lane, command, tried_at_us, refusal from commands order by sequence"
     ).fetchall()
-    commands = [
-        KeptCommand(id_, lane, command, tried_at_us, _refusal_from(id_, refusal) if refusal else None)
-        for id_, lane, command, tried_at_us, refusal in rows
-    ]
-    return Kept(about.get("user_id", ""), about.get("cursor"), commands, about.get("log", ""))
+    try:
+        if not all(isinstance(value, str) for value in about.values()):
+            raise TypeError("user, cursor or log is no text")
+        commands = [_command(*row) for row in rows]
+        return Kept(about.get("user_id", ""), about.get("cursor"), commands, about.get("log", ""))
+    except (ArithmeticError, DecodeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise StoreFailed(f"a row is damaged: {error!r:.200}") from error
+
+
+def _command(id_: Any, lane: Any, command: Any, tried_at_us: Any, refusal: Any) -> KeptCommand:
+    if not (isinstance(id_, str) and isinstance(lane, str) and isinstance(tried_at_us, int | None)):
+        raise TypeError("id, lane or time of a command")
+    if messaging.Command.FromString(command).WhichOneof("command") is None:
+        raise ValueError("no command")
+    return KeptCommand(id_, lane, command, tried_at_us, _refusal_from(id_, refusal) if refusal else None)
 
 
 def _apply(connection: sqlite3.Connection, change: Change) -> None:
@@ -161,5 +177,13 @@ def _refusal_to(refusal: NotDone) -> str:
 
 
 def _refusal_from(message_id: str, text: str) -> NotDone:
-    fields = json.loads(text)
-    return NotDone(Reason(fields.pop("reason")), fields.pop("detail"), **fields, message_id=message_id)
+    said = json.loads(text)
+    retry_after_s = said["retry_after_s"]
+    return NotDone(
+        reason_named(said["reason"]),
+        str(said["detail"]),
+        field=str(said["field"]),
+        limit=int(said["limit"]),
+        retry_after_s=None if retry_after_s is None else float(retry_after_s),
+        message_id=message_id,
+    )

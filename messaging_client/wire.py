@@ -21,11 +21,14 @@ from messaging_client.values import (
 )
 
 _PREFIX = "REJECTED_REASON_"
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999, which are all that a Timestamp may hold, and that datetime can."""
 
 
 def micros(time: Timestamp) -> int:
-    """Microseconds since 1970."""
-    return time.seconds * 1_000_000 + time.nanos // 1_000
+    """Microseconds since 1970; a time that no Timestamp may stand for is the nearest that one may."""
+    micros = time.seconds * 1_000_000 + time.nanos // 1_000
+    return micros if _FIRST_US <= micros <= _LAST_US else min(max(micros, _FIRST_US), _LAST_US)
 
 
 def timestamp(time_us: int) -> Timestamp:

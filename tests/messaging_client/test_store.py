@@ -9,8 +9,8 @@ from messaging_client.errors import NotDone, Reason, StoreFailed, StoreInUse
 from messaging_client.kept import Drop, Kept, KeptCommand, Moved, OfLog, OfUser, Put, Refused, Tried
 from messaging_client.store import FileStore, MemoryStore
 
-ONE = KeptCommand("one", "to bob", b"\x01")
-TWO = KeptCommand("two", "to bob", b"\x02")
+ONE = KeptCommand("one", "to bob", b"\x3a\x00")  # any command does: a ping
+TWO = KeptCommand("two", "to bob", b"\x3a\x00")
 
 
 def reopened(path: Path) -> Kept:
