@@ -16,7 +16,7 @@ from tests.fuzz.subjects import SUBJECTS
 
 def main() -> int:
     logging.disable()  # what is refused is told there, again and again
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         importlib.import_module(f"tests.fuzz.{path.stem}")
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import grpc
@@ -100,11 +101,15 @@ class _Server(MessagingServer):
 class Cell:
     """The server under test, an honest owner of all partitions, a history and registry."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.log = MemoryLog(PARTITIONS, INCARNATION)
         self.store = MemoryStore(self.log)
         self.server: MessagingServer = _Server(
-            log=self.log, history=self.store, registry=self.store, authenticator=Tokens(), settings=SETTINGS
+            log=self.log,
+            history=self.store,
+            registry=self.store,
+            authenticator=Tokens(),
+            settings=replace(SETTINGS, limits=limits),
         )
         self.servicer = self.server._servicer
         self.fates: list[Fate] = []
@@ -132,8 +137,8 @@ class Cell:
 
 
 @asynccontextmanager
-async def running_cell() -> Any:
-    cell = Cell()
+async def running_cell(limits: Limits = LIMITS) -> Any:
+    cell = Cell(limits)
     owner_end, server_end = in_process_link()
     serving = asyncio.create_task(cell.server.serve_link(server_end))
     try:
