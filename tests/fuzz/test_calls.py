@@ -62,7 +62,7 @@ from tests.fuzz.strategies import (
 )
 from tests.fuzz.subjects import subject
 from tests.fuzz.test_records import EVENTS
-from tests.fuzz.test_session import COMMANDS, Client
+from tests.fuzz.test_session import BY_HELLO, COMMANDS, HELLOS, Client
 from tests.history_service.written import WrittenLog
 from tests.messaging_server.memory_log import MemoryLog
 
@@ -141,6 +141,26 @@ async def _send_message(data: bytes, token: str | None) -> None:
         asked = messaging.SendMessageRequest.FromString(data).send_message
         assert message.ref == messaging.SendMessageResponse.FromString(answer).message
         assert message.content == asked.content
+
+
+@subject(share=3, data=encodings(a(messaging.SubscribeRequest, hello=maybe(HELLOS))))
+def test_subscribe(data: bytes) -> None:
+    """Whatever opens a stream of updates: it is opened and all that was missed comes, or it ends by name."""
+    run(_subscribe(data))
+
+
+async def _subscribe(data: bytes) -> None:
+    async with running_cell() as cell:
+        call = Call()
+        call.serve(cell.servicer.subscribe(data, call))
+        await moment(3.0)
+        assert call.failure() is None
+        if call.status is not None:
+            assert call.status in (*BY_HELLO, grpc.StatusCode.FAILED_PRECONDITION)
+            assert not any(update.HasField("resumed") for update in call.updates())
+            return
+        kinds = [update.WhichOneof("update") for update in call.updates()]
+        assert kinds[:2] == ["welcome", "resumed"]
 
 
 # History.
