@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core.cursor import Cursor, incarnation_bytes
-from messaging_core.events import varint
 from messaging_core.ids import conversation_id
+from messaging_core.wire import varint
 
 INCARNATION = "log-1"
 USERS = ("ann", "bob", "cy")

@@ -28,6 +28,7 @@ from history_service.port import (
     HistoryStore,
     MessageKey,
     Overview,
+    Page,
     Persisted,
     StoredMessage,
 )
@@ -199,16 +200,20 @@ class Stored(HistoryStore):
     async def events(self, asked: EventsAsked) -> EventsFound:
         return reads.events(self.connection, asked)
 
-    async def messages(self, *asked: Any, **more: Any) -> Sequence[StoredMessage]:
-        return reads.messages(self.connection, *asked, **more)
+    async def messages(
+        self, conversation_id: str, cut: Cut, newer: bool, limit: int, max_bytes: int, reader_id: str
+    ) -> Page[StoredMessage]:
+        return reads.messages(self.connection, conversation_id, cut, newer, limit, max_bytes, reader_id)
 
     async def named_messages(
         self, names: Sequence[tuple[str, MessageKey]], reader_id: str
     ) -> Sequence[StoredMessage | None]:
         return reads.named_messages(self.connection, names, reader_id)
 
-    async def overviews(self, user_id: str, before: tuple[int, str] | None, limit: int) -> Sequence[Overview]:
-        return reads.overviews(self.connection, user_id, before, limit)
+    async def overviews(
+        self, user_id: str, before: tuple[int, str] | None, limit: int, max_bytes: int
+    ) -> Page[Overview]:
+        return reads.overviews(self.connection, user_id, before, limit, max_bytes)
 
     async def overview(self, user_id: str, conversation_id: str) -> Overview | None:
         return reads.overview(self.connection, user_id, conversation_id)

@@ -77,6 +77,7 @@ UPDATES = st.one_of(
         welcome=a(
             messaging.Welcome,
             user_id=st.sampled_from(("ann", "ann", "bob", "")),
+            log_incarnation=st.sampled_from(("log-1", "log-1", "log-2", "")),
             limits=maybe(LIMITS),
             server_time=maybe(TIMES),
             token_expire_time=maybe(TIMES),

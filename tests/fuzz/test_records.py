@@ -272,13 +272,13 @@ def test_stored(steps: list[tuple[bytes, int, int]], shared_above: int) -> None:
 
 def show(store: sqlite3.Connection, user: str, conversations: set[str], through: int) -> None:
     """Everything that the user may ask for can be told."""
-    for overview in embedded_reads.overviews(store, user, None, 500):
+    for overview in embedded_reads.overviews(store, user, None, 500, 1_000_000).items:
         assert views.conversation(overview, user).SerializeToString()
     for conversation in conversations:
         found = embedded_reads.overview(store, user, conversation)
         if found is not None:
             assert views.conversation(found, user).SerializeToString()
-        for stored in embedded_reads.messages(store, conversation, END, False, 500, user):
+        for stored in embedded_reads.messages(store, conversation, END, False, 500, 1_000_000, user).items:
             views.history_message(stored).SerializeToString()
     asked = EventsAsked(INCARNATION, user, PARTITION, -1, through, 500, 1_000_000)
     for event in embedded_reads.events(store, asked).events:

@@ -79,7 +79,7 @@ def verified(token: str, **rules: Any) -> Identity | None:
         return None
     assert is_user_id(identity.user_id)
     assert checks.verify(token) == identity
-    assert welcome_piece(identity, "s-1", SETTINGS)
+    assert welcome_piece(identity, "s-1", SETTINGS, bytes(8))
     return identity
 
 
