@@ -24,7 +24,7 @@ class Subject:
     name: str
     check: Callable[..., None]
     share: int
-    """How many of the long form's examples it gets, beside the others."""
+    """How many of the long form's examples it gets, of about a thousand: more where one costs less or finds more."""
     strategies: dict[str, SearchStrategy[Any]] = field(repr=False)
     examples: int = 0
     """Run so far by `run`."""

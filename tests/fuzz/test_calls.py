@@ -90,7 +90,7 @@ REQUESTS = encodings(
 )
 
 
-@subject(share=8, data=REQUESTS)
+@subject(share=12, data=REQUESTS)
 def test_execute(data: bytes) -> None:
     """Whatever is asked: one outcome a command, in order, or a refusal by name."""
     run(_execute(data))
@@ -118,7 +118,7 @@ async def _execute(data: bytes) -> None:
 
 
 @subject(
-    share=8,
+    share=12,
     data=encodings(a(messaging.SendMessageRequest, send_message=maybe(SENDS | GOOD_SENDS), traceparent=TEXT)),
     token=st.sampled_from(("ann", "ann", "ann", "bad", None, "a b", "é", "~" * 256)),
 )
@@ -144,7 +144,7 @@ async def _send_message(data: bytes, token: str | None) -> None:
         assert message.content == asked.content
 
 
-@subject(share=3, data=encodings(a(messaging.SubscribeRequest, hello=maybe(HELLOS))))
+@subject(share=6, data=encodings(a(messaging.SubscribeRequest, hello=maybe(HELLOS))))
 def test_subscribe(data: bytes) -> None:
     """Whatever opens a stream of updates: it is opened and all that was missed comes, or it ends by name."""
     run(_subscribe(data))
@@ -311,7 +311,7 @@ ANSWERS = {
 """history.proto; here everything is up."""
 
 
-@subject(share=10, asked=ASKED, user=st.sampled_from(("ann", "ann", "ann", "cy", "a b")))
+@subject(share=20, asked=ASKED, user=st.sampled_from(("ann", "ann", "ann", "cy", "a b")))
 def test_history_requests(asked: tuple[str, bytes], user: str) -> None:
     """Whatever is asked of history is answered, or refused by name; never with what the caller may not see."""
     run(_ask(*asked, user))
@@ -445,7 +445,7 @@ async def _link(messages: list[link.OwnerMessage]) -> None:
             assert call.status is grpc.StatusCode.OUT_OF_RANGE
 
 
-@subject(share=5, messages=st.lists(OWNER_MESSAGES, max_size=5))
+@subject(share=8, messages=st.lists(OWNER_MESSAGES, max_size=5))
 @example(_bad_ref())
 def test_owner_messages(messages: list[link.OwnerMessage]) -> None:
     """Whatever an owner says, its link ends by name or goes on, and streams outlive it."""
@@ -470,7 +470,7 @@ class _Frames:
         pass
 
 
-@subject(share=5, frames=st.lists(LINK_FRAMES, max_size=3))
+@subject(share=8, frames=st.lists(LINK_FRAMES, max_size=3))
 def test_link_frames(frames: list[bytes]) -> None:
     """Frames of a link give their messages in order up to the first that does not parse, which is told apart."""
     run(_receive(frames))
@@ -496,7 +496,7 @@ async def _receive(frames: list[bytes]) -> None:
 
 
 @subject(
-    share=2,
+    share=3,
     messages=st.lists(OWNER_MESSAGES.map(lambda message: message.SerializeToString()), max_size=6),
     large=st.booleans(),
 )

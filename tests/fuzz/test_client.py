@@ -232,7 +232,7 @@ def look_at_conversation(conversation: Conversation) -> None:
         look_at_ref(ref)
 
 
-@subject(share=10, steps=STEPS)
+@subject(share=15, steps=STEPS)
 def test_server_frames(steps: list[tuple[str, Any]]) -> None:
     """Whatever a server sends, the client goes on or fails by name, and what it gives out and keeps is well formed."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
@@ -315,7 +315,7 @@ DETAILS = st.lists(
 
 
 @subject(
-    share=5,
+    share=60,
     code=st.sampled_from(list(grpc.StatusCode)),
     details=maybe(TEXT),
     trailer=st.one_of(DETAILS, st.binary(max_size=20), TEXT),
@@ -360,7 +360,7 @@ ROWS = st.tuples(
 ABOUT = st.dictionaries(st.sampled_from(("cursor", "user_id", "x")), CELLS, max_size=3)
 
 
-@subject(share=3, rows=st.lists(ROWS, max_size=3), about=ABOUT, bad_text=st.booleans())
+@subject(share=4, rows=st.lists(ROWS, max_size=3), about=ABOUT, bad_text=st.booleans())
 @example([("m1", "lane", b"\xff", None, None)], {}, False)
 @example([("m1", "lane", GOOD_COMMAND, None, "{")], {}, False)
 @example([("m1", "lane", "text", None, None)], {}, False)

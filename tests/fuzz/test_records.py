@@ -140,7 +140,7 @@ def judged(reading: Reading) -> tuple[int, Verdict, str, int]:
     return reading.offset, reading.verdict, reading.reason, reading.time_us
 
 
-@subject(share=10, steps=STEPS, at=st.integers(0, 5))
+@subject(share=30, steps=STEPS, at=st.integers(0, 5))
 def test_records(steps: list[tuple[bytes, int, int]], at: int) -> None:
     """Each record gets its verdict and nothing raises or stops; a reader that starts from any commit agrees (R5, I1)."""
     records = written(steps)
@@ -191,7 +191,9 @@ ATTACHES = st.builds(
 
 
 @subject(
-    share=6, steps=STEPS, attaches=st.lists(st.tuples(st.integers(0, 6), ATTACHES, st.booleans()), max_size=4)
+    share=12,
+    steps=STEPS,
+    attaches=st.lists(st.tuples(st.integers(0, 6), ATTACHES, st.booleans()), max_size=4),
 )
 def test_delivered(
     steps: list[tuple[bytes, int, int]], attaches: list[tuple[int, link.Attach, bool]]
@@ -244,7 +246,7 @@ def poison(seconds: int, nanos: int) -> bytes:
     return log.Record(origin=log.Origin(logged=logged, participant_ids=["ann"])).SerializeToString()
 
 
-@subject(share=6, steps=STEPS, shared_above=st.integers(1, 3))
+@subject(share=12, steps=STEPS, shared_above=st.integers(1, 3))
 @example([(poison(253_402_300_799, 2_000_000_000), 1, 1)], 3)
 @example([(poison(-62_135_596_800, -1_000_000_000), 1, 1)], 3)
 def test_stored(steps: list[tuple[bytes, int, int]], shared_above: int) -> None:

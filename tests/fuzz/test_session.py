@@ -393,7 +393,7 @@ def _long(size: int) -> list[Made]:
     return [(("send_message", messaging.SendMessage(message_id="m" * size)), 1, "")]
 
 
-@subject(share=30, steps=STEPS, hello=OPENINGS, ends=ENDS)
+@subject(share=50, steps=STEPS, hello=OPENINGS, ends=ENDS)
 # Parsers of ConnectResponse stop one level before those of ConnectRequest.
 @example([("commands", _deep(groups(1_000, 97)))], messaging.Hello(), "live")
 @example([("commands", _deep(field(4, ENTRY + groups(9, 95))))], messaging.Hello(), "live")
@@ -430,7 +430,7 @@ FRAMES = st.lists(
 )
 
 
-@subject(share=20, frames=FRAMES, hello=OPENINGS, ends=ENDS)
+@subject(share=35, frames=FRAMES, hello=OPENINGS, ends=ENDS)
 def test_raw_frames(frames: list[bytes], hello: messaging.Hello | None, ends: str) -> None:
     """The same for frames that are broken, or nothing at all."""
     run(follow([("raw", ([], frame, False)) for frame in frames], hello, ends))

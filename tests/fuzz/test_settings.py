@@ -35,7 +35,7 @@ VALUES = st.one_of(
 
 
 @subject(
-    share=4,
+    share=30,
     environment=st.dictionaries(st.sampled_from(NAMES) | TEXT.map("CELL_{}".format), VALUES, max_size=4),
 )
 def test_environment(environment: dict[str, str]) -> None:

@@ -56,7 +56,7 @@ CURSORS = st.builds(
 )
 
 
-@subject(share=10, cursor=CURSORS, edits=EDITS)
+@subject(share=90, cursor=CURSORS, edits=EDITS)
 def test_cursors(cursor: Cursor, edits: list[tuple[int, str, bool]]) -> None:
     """Each position is one text and each text at most one position, however the text is changed."""
     text = cursor.encode()
@@ -68,7 +68,7 @@ def test_cursors(cursor: Cursor, edits: list[tuple[int, str, bool]]) -> None:
         assert (found == cursor) is (changed == text)
 
 
-@subject(share=10, text=ANY_TEXT)
+@subject(share=90, text=ANY_TEXT)
 def test_cursor_text(text: str) -> None:
     """Any text is CursorInvalid, or a cursor that is that very text again."""
     with suppress(CursorInvalid):
@@ -82,7 +82,7 @@ PLACES = st.builds(
 )
 
 
-@subject(share=8, place=PLACES, user=NAMES, conversation=NAMES, other=NAMES, edits=EDITS)
+@subject(share=80, place=PLACES, user=NAMES, conversation=NAMES, other=NAMES, edits=EDITS)
 def test_page_tokens(
     place: MessagesPlace, user: str, conversation: str, other: str, edits: list[tuple[int, str, bool]]
 ) -> None:
@@ -101,7 +101,7 @@ def test_page_tokens(
 
 
 @subject(
-    share=5,
+    share=50,
     place=st.builds(ConversationsPlace, INT64, NAMES, CURSORS.map(Cursor.encode)),
     user=NAMES,
     other=NAMES,
@@ -115,7 +115,7 @@ def test_conversation_tokens(place: ConversationsPlace, user: str, other: str) -
         read_conversations_token(token, other)
 
 
-@subject(share=10, text=ANY_TEXT, payload=st.binary(max_size=60) | TEXT.map(str.encode), user=NAMES)
+@subject(share=110, text=ANY_TEXT, payload=st.binary(max_size=60) | TEXT.map(str.encode), user=NAMES)
 def test_forged_tokens(text: str, payload: bytes, user: str) -> None:
     """Any text, and anything sealed by someone who knows how, is a place or the one refusal, which names the field."""
     readers = (
@@ -147,7 +147,7 @@ STATES = st.builds(
 )
 
 
-@subject(share=5, state=STATES, edits=EDITS)
+@subject(share=60, state=STATES, edits=EDITS)
 @example(
     TailState("x" * 36, MAX_OFFSET, MAX_OFFSET, 2**63 - 1, 2**63 - 1, [2 * MAX_OFFSET + 1] * MAX_PARTITIONS),
     [],
@@ -163,7 +163,9 @@ def test_commit_metadata(state: TailState, edits: list[tuple[int, str, bool]]) -
 
 
 @subject(
-    share=8, rest=st.text(max_size=60), head=st.sampled_from(("", "1.log-1.", "1.", "2.log-1.", "1.log-1.."))
+    share=100,
+    rest=st.text(max_size=60),
+    head=st.sampled_from(("", "1.log-1.", "1.", "2.log-1.", "1.log-1..")),
 )
 def test_commit_text(rest: str, head: str) -> None:
     """Any text is a state or CommitUnreadable, retention keeps no less for it, and a reader starts or says LogError."""

@@ -83,7 +83,7 @@ def verified(token: str, **rules: Any) -> Identity | None:
     return identity
 
 
-@subject(share=6, header=HEADERS | JSON, claims=CLAIMS | JSON, expiring=st.booleans())
+@subject(share=8, header=HEADERS | JSON, claims=CLAIMS | JSON, expiring=st.booleans())
 @example({"alg": "HS256"}, {"sub": "ann", "exp": 10**400}, True)  # more than a float holds
 @example({"alg": "HS256"}, {"sub": "ann", "exp": 1e308}, True)  # more microseconds than a float holds
 def test_signed_tokens(header: Any, claims: Any, expiring: bool) -> None:
@@ -105,7 +105,7 @@ DEEP = part(b"[" * 3_000), part(b'{"alg":"HS256","a":' + b"[" * 3_000)
 
 
 @subject(
-    share=6,
+    share=80,
     token=st.one_of(
         st.text(max_size=60),
         st.lists(PARTS | st.sampled_from((*GOOD.split("."), *DEEP)), max_size=5).map(".".join),
