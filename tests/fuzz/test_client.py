@@ -155,7 +155,7 @@ class Application:
         makers = (
             lambda: send_message("hi", "bob", "", None, NotifyLevel.NORMAL, f"m{self._posted}"),
             lambda: send_message("hi", (), "c" * 22, ref, NotifyLevel.NORMAL, f"m{self._posted}"),
-            lambda: react(ref, "+", ("bob",)),
+            lambda: react(ref, "+", ("bob",), removed=False),
             lambda: mark_read(ref, ()),
         )
         with suppress(MessagingError):
