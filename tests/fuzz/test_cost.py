@@ -18,7 +18,10 @@ from tests.fuzz.test_session import Stream
 
 SIZE = Limits().max_frame_bytes
 MOST = 100
-"""Times the cost of one text of this size, about 2 ms: a hostile client gets less of the server than its rate allows."""
+"""Times the cost of one text of this size. What is parsed into the most objects costs some 20, what is looked at field by
+field in Python more than 400."""
+LEAST_S = 0.002
+"""What an honest one takes where the machine has nothing else to do."""
 
 
 def full_of(unit: bytes, head: bytes = b"") -> bytes:
@@ -65,24 +68,27 @@ def least(work: Callable[[], object], times: int = 3) -> float:
 @pytest.mark.parametrize("shape", HOSTILE)
 def test_a_frame(shape: str) -> None:
     """A frame of the largest size costs no more than so many honest ones, and is refused or ends the stream by name."""
-    assert len(HOSTILE[shape]) <= SIZE
-    run(_frame(HOSTILE[shape]))
+    data = HOSTILE[shape]
+    assert len(data) <= SIZE
+    took: list[float] = []
+    for _ in range(3):
+        run(_frame(data, took))
+    honest = least(lambda: encode_content(_content(HONEST), SIZE))
+    assert min(took) < MOST * max(honest, LEAST_S)
 
 
-async def _frame(data: bytes) -> None:
+def _content(frame: bytes) -> messaging.Content:
+    return messaging.ConnectRequest.FromString(frame).commands[0].send_message.content
+
+
+async def _frame(data: bytes, took: list[float]) -> None:
     async with running_cell(Limits()) as cell:
         stream = Stream(cell)
         stream.open(messaging.Hello())
         await moment()
         (session,) = cell.server.streams_of("ann")
         assert isinstance(session, Session)
-        honest = least(
-            lambda: encode_content(
-                messaging.ConnectRequest.FromString(HONEST).commands[0].send_message.content, SIZE
-            )
-        )
-        hostile = least(lambda: session.frame(data), 1)
-        assert hostile < MOST * max(honest, 0.001)
+        took.append(least(lambda: session.frame(data), 1))
         assert session.outbound.outcome_bytes < 1_000
         await moment(1.0)
         call: Call = stream.call
@@ -110,4 +116,4 @@ def test_a_record(unit: bytes) -> None:
 
     cost = least(lambda: read(honest.SerializeToString()))
     for number in (1, 2):
-        assert least(lambda n=number: read(field(n, full_of(unit))), 1) < MOST * max(cost, 0.001)  # type: ignore[misc]
+        assert least(lambda n=number: read(field(n, full_of(unit))), 1) < MOST * max(cost, LEAST_S)  # type: ignore[misc]
