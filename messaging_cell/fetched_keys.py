@@ -22,7 +22,7 @@ from messaging_cell.token_keys import MAX_BYTES, KeySet, KeysRefused, TokenKey, 
 _FETCH_TIMEOUT_S = 10.0
 _EVERY_S = 300.0
 """Between fetches; a key that the provider has taken out counts for as long."""
-_AGAIN_S = 10.0
+_AGAIN_S = 5.0
 """Between fetches that a token or a failure asks for, at least: whoever makes up key names causes no more."""
 _NAMES = 1_000
 """Names of keys that tokens brought and the provider did not have. Beyond: all of them are looked for once more."""
