@@ -1,15 +1,20 @@
 """Copies to other partitions (R1, R6): in order, without a hole, whatever becomes of single appends."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cell.log.v1 import record_pb2 as log
 from event_log.port import Fate, NewRecord
-from messaging_core.wire import varint
+from messaging_core.wire import field, varint
 
 _RECORD_COPY_TAG = b"\x12"  # Record.copy = 2
 _COPY_LOGGED_TAG = b"\x0a"  # Copy.logged = 1
+_SOURCE_OFFSET_TAG = b"\x18"  # Copy.source_offset = 3
+_PREVIOUS_OFFSET_TAG = b"\x20"  # Copy.previous_offset = 4
+_FEW = 16
+"""So many users' names are remembered encoded."""
 _PARCEL_BYTES = 250
 """What a copy costs beside its bytes."""
 
@@ -50,7 +55,7 @@ class _Lane:
         "in_flight",
         "in_flight_bytes",
         "parcels",
-        "previous",
+        "previous_field",
         "retry_at_s",
         "sent",
         "target",
@@ -58,7 +63,8 @@ class _Lane:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.previous: int | None = None
+        self.previous_field = b""
+        """Copy.previous_offset of the next copy, encoded; empty for the first."""
         self.parcels: deque[Parcel] = deque()
         self.sent = 0
         self.in_flight = 0
@@ -76,13 +82,14 @@ class Forwarder:
     settled, in the same order and with the same chain; readers drop what they have already. Other targets go on.
     """
 
-    __slots__ = ("_lanes", "_settings", "_unsent", "partition", "queued_bytes")
+    __slots__ = ("_lanes", "_settings", "_source_field", "_unsent", "partition", "queued_bytes")
 
     def __init__(self, partition: int, settings: ForwardingSettings) -> None:
         self.queued_bytes = 0
         """Size of the copies that are not known to be durable."""
         self.partition = partition
         self._settings = settings
+        self._source_field = log.Copy(source_partition=partition).SerializeToString()
         self._lanes: dict[int, _Lane] = {}
         self._unsent: dict[int, _Lane] = {}
 
@@ -101,26 +108,24 @@ class Forwarder:
         """Whether the log still owes an answer."""
         return any(lane.in_flight for lane in self._lanes.values())
 
-    def forward(self, offset: int, logged: log.LoggedEvent, recipients: Mapping[int, Sequence[str]]) -> None:
+    def forward(
+        self, offset: int, logged: log.LoggedEvent, recipients: Mapping[int, tuple[str, ...]]
+    ) -> None:
         """Queue one copy of the effective origin at `offset` for each target, naming its recipients there.
 
         Origins come in order, each once.
         """
-        encoded = logged.SerializeToString()
-        head = _COPY_LOGGED_TAG + varint(len(encoded)) + encoded
+        head = field(_COPY_LOGGED_TAG, logged.SerializeToString()) + self._source_field
+        at = _SOURCE_OFFSET_TAG + varint(offset)
         for target, users in recipients.items():
             lane = self._lanes.get(target)
             if lane is None:
                 lane = self._lanes[target] = _Lane(target)
-            copy = log.Copy(
-                source_partition=self.partition,
-                source_offset=offset,
-                previous_offset=lane.previous,
-                recipient_ids=users,
-            )
-            value = _record(head + copy.SerializeToString())
+            named = _encode_few(users) if len(users) <= _FEW else _encode_recipients(users)
+            copy = b"".join((head, at, lane.previous_field, named))
+            value = field(_RECORD_COPY_TAG, copy)
             lane.parcels.append(Parcel(self, lane, offset, value))
-            lane.previous = offset
+            lane.previous_field = _PREVIOUS_OFFSET_TAG + varint(offset)
             self.queued_bytes += len(value) + _PARCEL_BYTES
             self._unsent[target] = lane
 
@@ -179,5 +184,8 @@ class Forwarder:
         self._unsent[lane.target] = lane
 
 
-def _record(copy: bytes) -> bytes:
-    return _RECORD_COPY_TAG + varint(len(copy)) + copy
+def _encode_recipients(users: tuple[str, ...]) -> bytes:
+    return log.Copy(recipient_ids=users).SerializeToString()
+
+
+_encode_few = lru_cache(maxsize=8_192)(_encode_recipients)

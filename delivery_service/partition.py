@@ -1,7 +1,8 @@
 """One owned partition: from records to what links are told and what other partitions are sent."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -24,6 +25,10 @@ ATTACHED = link.ATTACH_OUTCOME_ATTACHED
 PARTIAL = link.ATTACH_OUTCOME_PARTIAL
 BEHIND = link.ATTACH_OUTCOME_BEHIND
 PAST_END = link.ATTACH_OUTCOME_PAST_END
+
+
+_FEW = 16
+"""Where so many users are is remembered."""
 
 
 class _Again(NamedTuple):
@@ -115,10 +120,10 @@ class OwnedPartition:
             return
         here = reading.recipients
         if reading.origin is not None:
-            by_target = self._by_partition(here)
-            here = by_target.pop(self.number, ())
-            if by_target and offset >= self._acts_from:
-                self.forwarder.forward(offset, logged, by_target)
+            spread = _spread_few if len(here) <= _FEW else _spread
+            here, elsewhere = spread(here, self.number, self._partition_of)
+            if elsewhere and offset >= self._acts_from:
+                self.forwarder.forward(offset, logged, elsewhere)
         event = positioned(logged, self._incarnation, self.number, offset, reading.time_us, reading.event)
         self._tell(event, here)
 
@@ -148,12 +153,6 @@ class OwnedPartition:
         """What stands for a record nobody can read (R5)."""
         after, until = (Cursor(self._incarnation, self.number, o, time_us) for o in (offset - 1, offset))
         return PositionedEvent(offset, gap_piece(after, until), time_us, b"", "")
-
-    def _by_partition(self, users: Sequence[str]) -> dict[int, list[str]]:
-        by_partition: defaultdict[int, list[str]] = defaultdict(list)
-        for user, partition in zip(users, map(self._partition_of, users), strict=True):
-            by_partition[partition].append(user)
-        return by_partition
 
     # --- attaches (R8) ---
 
@@ -321,6 +320,20 @@ class OwnedPartition:
     def commit_failed(self) -> None:
         """The last commit did not get through: make it anew."""
         self._committed = None
+
+
+def _spread(
+    users: tuple[str, ...], home: int, partition_of: Callable[[str], int]
+) -> tuple[tuple[str, ...], Mapping[int, tuple[str, ...]]]:
+    """The users of partition `home`, and the others by their partition."""
+    by_partition: defaultdict[int, list[str]] = defaultdict(list)
+    for user, partition in zip(users, map(partition_of, users), strict=True):
+        by_partition[partition].append(user)
+    here = by_partition.pop(home, ())
+    return tuple(here), {partition: tuple(there) for partition, there in by_partition.items()}
+
+
+_spread_few = lru_cache(maxsize=8_192)(_spread)
 
 
 def _parsed(records: Sequence[LogRecord], newest_us: int) -> Sequence[_Again]:

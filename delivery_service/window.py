@@ -16,6 +16,9 @@ _USER_BYTES = 300
 _REF_BYTES = 24
 """What one more event of a user costs."""
 
+_LEAVES_AT_ONCE = 32
+"""The share of the window that leaves memory when it is full: a 32nd."""
+
 _offset = attrgetter("offset")
 
 
@@ -88,7 +91,7 @@ class Window:
             self._unreadable.append(event.offset)
         else:
             self._index(event, users)
-        while self._bytes > self._max_bytes and self._events:
+        if self._bytes > self._max_bytes:
             self._evict()
 
     def skip(self, offset: int) -> None:
@@ -130,16 +133,20 @@ class Window:
                 events.append(event)
 
     def _evict(self) -> None:
-        event, users = self._events.popleft()
-        self.start = event.offset + 1
-        self._bytes -= _EVENT_BYTES + len(event.piece) + len(event.direct_ref)
-        if users is None:
-            del self._everyone[0]
-            return
-        self._bytes -= _REF_BYTES * len(users)
-        for user in users:
+        """Some of the oldest events leave together, so that the list of each user who had some is cut once."""
+        had_some: set[str] = set()
+        while self._events and self._bytes > self._max_bytes - self._max_bytes // _LEAVES_AT_ONCE:
+            event, users = self._events.popleft()
+            self.start = event.offset + 1
+            self._bytes -= _EVENT_BYTES + len(event.piece) + len(event.direct_ref)
+            if users is None:
+                del self._everyone[0]
+            else:
+                self._bytes -= _REF_BYTES * len(users)
+                had_some.update(users)
+        for user in had_some:
             events = self._of_user[user]
-            del events[0]
+            del events[: bisect_left(events, self.start, key=_offset)]
             if not events:
                 del self._of_user[user]
                 self._bytes -= _USER_BYTES

@@ -81,7 +81,7 @@ class Reading:
 
     logged: log.LoggedEvent
     """What both kinds carry. Set only if effective, like the two that follow."""
-    recipients: Sequence[str]
+    recipients: tuple[str, ...]
     """The users of this partition that it is for, and in an origin those of all others."""
     event: messaging.Event
     """The event without its cursor, decoded."""

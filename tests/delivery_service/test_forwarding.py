@@ -1,6 +1,6 @@
 """Forwarding: what one source partition's copies become in their targets (R1, R6, I2, I3, I14)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -15,7 +15,7 @@ SETTINGS = ForwardingSettings(queue_bytes=4_000, in_flight_bytes=1_000, backoff_
 
 def forward(forwarder: Forwarder, offset: int, *targets: int) -> None:
     made = origin("ann", [f"user{t}" for t in targets], f"m{offset}")
-    forwarder.forward(offset, made.logged, {target: [f"user{target}"] for target in targets})
+    forwarder.forward(offset, made.logged, {target: (f"user{target}",) for target in targets})
 
 
 def chain(records: Sequence[NewRecord[Parcel]]) -> list[tuple[int, int, int | None]]:
@@ -130,10 +130,12 @@ class CommitsOnRead(Forwarder):
 class Chainless(Forwarder):
     """Broken: copies do not say what came before them."""
 
-    def forward(self, offset: int, logged: log.LoggedEvent, recipients: dict[int, Sequence[str]]) -> None:  # type: ignore[override]
+    def forward(
+        self, offset: int, logged: log.LoggedEvent, recipients: Mapping[int, tuple[str, ...]]
+    ) -> None:
         super().forward(offset, logged, recipients)
         for lane in self._lanes.values():
-            lane.previous = None
+            lane.previous_field = b""
 
 
 class GoesOnAfterFailure(Forwarder):

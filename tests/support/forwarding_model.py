@@ -80,7 +80,7 @@ class Simulation:
         if owner.position < ORIGINS:
             targets = self.origins[owner.position]
             made = origin("ann", [f"user{t}" for t in targets], f"m{owner.position}")
-            owner.forwarder.forward(owner.position, made.logged, {t: [f"user{t}"] for t in targets})
+            owner.forwarder.forward(owner.position, made.logged, {t: (f"user{t}",) for t in targets})
             owner.position += 1
 
     def take(self, owner: Owner) -> None:
