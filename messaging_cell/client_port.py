@@ -39,12 +39,17 @@ class PortTaken(Exception):
 class ClientPort:
     """Listens from the start, answers from `start` on, and tells its health in `serving`."""
 
-    def __init__(self, address: Address, max_message_bytes: int) -> None:
-        """Take the port. Raises PortTaken."""
+    def __init__(
+        self, address: Address, max_message_bytes: int, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
+        """Take the port; with `credentials` it is served over TLS. Raises PortTaken."""
         _check_free(address)
         self.server = grpc.aio.server(options=_options(max_message_bytes))
         try:
-            port = self.server.add_insecure_port(str(address))
+            if credentials is None:
+                port = self.server.add_insecure_port(str(address))
+            else:
+                port = self.server.add_secure_port(str(address), credentials)
         except RuntimeError as error:
             raise PortTaken(f"Cannot listen on {address}: {error}.") from error
         self.address = address._replace(port=port)

@@ -7,6 +7,7 @@ import asyncio
 import ipaddress
 from contextlib import AsyncExitStack, suppress
 
+import grpc
 import structlog
 
 from delivery_service.service import DeliveryService, DeliverySettings, LinkTarget
@@ -19,6 +20,7 @@ from history_service.port import StoreError
 from history_service.readers import StoredEvents, StoredRegistry
 from history_service.settings import HistorySettings
 from messaging_cell import access_tokens
+from messaging_cell.certificates import CertificatesRefused, KeyPair, server_credentials
 from messaging_cell.client_port import ClientPort, PortTaken
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings, SettingsRefused
@@ -64,6 +66,13 @@ class EmbeddedCell:
                     f"listen: {settings.listen} is not on this machine only, but no keys are set. In development mode, "
                     "where whoever reads the data folder can be any user, it must be a loopback address like 127.0.0.1. "
                     "To serve others set the keys of access tokens; see docs/settings.md."
+                ]
+            )
+        if not (access_tokens.is_development(settings) or settings.has_tls or settings.insecure):
+            raise SettingsRefused(
+                [
+                    "tls_cert_file, tls_key_file: not set, so clients would be served without TLS. Set them (`cell certs` "
+                    "makes some for development), or insecure to true where something in front of the cell ends TLS."
                 ]
             )
         self.settings = settings
@@ -133,7 +142,7 @@ class EmbeddedCell:
         await history.start()
         parts.push_async_callback(history.close)
 
-        self._port = ClientPort(settings.listen, settings.max_frame_bytes)
+        self._port = ClientPort(settings.listen, settings.max_frame_bytes, _tls(settings))
         self.client_address = self._port.address
         parts.push_async_callback(self._port.stop, _STOP_GRACE_S)
         HistoryApi(store, log, authenticator, history_settings).add_to(self._port.server)
@@ -202,6 +211,16 @@ class EmbeddedCell:
         finally:
             for part in parts:
                 part.cancel()
+
+
+def _tls(settings: Settings) -> grpc.ServerCredentials | None:
+    """What the client port shows. Raises SettingsRefused."""
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None
+    try:
+        return server_credentials(KeyPair(settings.tls_cert_file, settings.tls_key_file))
+    except CertificatesRefused as error:
+        raise SettingsRefused([f"tls_cert_file, tls_key_file: {error}."]) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -66,6 +66,12 @@ def one_of(*choices: str) -> Kind:
     return Kind(read, "one of " + ", ".join(choices))
 
 
+def _read_boolean(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError
+    return value == "true"
+
+
 def text(pattern: str, allowed: str) -> Kind:
     """Text of one form."""
     compiled = re.compile(pattern)
@@ -112,6 +118,7 @@ def _read_path(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
+BOOLEAN = Kind(_read_boolean, "true or false")
 ADDRESS = Kind(read_address, "host:port, or [IPv6 address]:port")
 ALGORITHM_LIST = Kind(_read_algorithms, "some of " + ", ".join(ALGORITHMS) + ", with commas between")
 URL = Kind(_read_url, "an https address, or an http one of this machine")

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 from messaging_cell.setting_kinds import (
     ADDRESS,
     ALGORITHM_LIST,
+    BOOLEAN,
     PATH,
     URL,
     Address,
@@ -61,6 +62,7 @@ _DATA_FOLDER = Setting(
     default_text="`$XDG_DATA_HOME/messaging-cell`, or `~/.local/share/messaging-cell`",
 )
 _TOKENS = "Access tokens"
+_TLS = "TLS"
 _FIRST = "Limits"
 _LOGS = "Logs"
 
@@ -110,6 +112,29 @@ class Settings:
         float,
         Setting("How long a cell that stops gives its clients to leave, in seconds.", seconds(0, 3_600)),
     ] = _SERVER.drain_s
+
+    tls_cert_file: Annotated[
+        Path | None,
+        Setting(
+            "PEM file with the certificate chain shown to clients. Read again for new connections when it changes.",
+            PATH,
+            _TLS,
+            default_text="none",
+        ),
+    ] = None
+    tls_key_file: Annotated[
+        Path | None,
+        Setting("PEM file with the private key of that certificate.", PATH, _TLS, default_text="none"),
+    ] = None
+    insecure: Annotated[
+        bool,
+        Setting(
+            "Serve clients without TLS outside development mode, as behind a proxy that ends TLS.",
+            BOOLEAN,
+            _TLS,
+            default_text="false",
+        ),
+    ] = False
 
     jwt_secret: Annotated[
         str,
@@ -238,7 +263,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check what no single setting shows."""
-        faults = [*_key_faults(self), *_frame_faults(self)]
+        faults = [*_key_faults(self), *_tls_faults(self), *_frame_faults(self)]
         if faults:
             raise SettingsRefused(faults)
 
@@ -246,6 +271,11 @@ class Settings:
     def key_settings(self) -> list[str]:
         """Names of the settings that give keys; none means development mode."""
         return [name for name in _KEY_SETTINGS if getattr(self, name)]
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether clients are served over TLS."""
+        return self.tls_cert_file is not None
 
     @property
     def limits(self) -> Limits:
@@ -268,6 +298,24 @@ class ClientSettings:
             default_text="none",
         ),
     ] = field(default="", repr=False)
+    tls: Annotated[
+        bool,
+        Setting(
+            "Whether the cell is asked over TLS, and trusted by the system's authorities.",
+            BOOLEAN,
+            "Client",
+            default_text="false",
+        ),
+    ] = False
+    ca_file: Annotated[
+        Path | None,
+        Setting(
+            "PEM file with the authorities that the cell is trusted by; implies TLS.",
+            PATH,
+            "Client",
+            default_text="none",
+        ),
+    ] = None
     data_folder: Annotated[Path, _DATA_FOLDER] = field(default_factory=default_data_folder)
 
 
@@ -290,6 +338,17 @@ def _key_faults(settings: Settings) -> list[str]:
         f"{name} is set, but no keys are, so it would be in development mode. Set one of {', '.join(_KEY_SETTINGS)}, too."
         for name in alone
     ]
+
+
+def _tls_faults(settings: Settings) -> list[str]:
+    files = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
+    missing = [name for name, path in files.items() if path is None]
+    if len(missing) == 1:
+        (given,) = files.keys() - missing
+        return [f"{given} is set, but {missing[0]} is not: TLS takes both."]
+    if settings.has_tls and settings.insecure:
+        return ["insecure is true, but tls_cert_file and tls_key_file are set. Keep one of the two."]
+    return []
 
 
 def _frame_faults(settings: Settings) -> list[str]:

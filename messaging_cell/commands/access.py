@@ -16,6 +16,8 @@ from messaging_cell.setting_sources import load, variable
 from messaging_cell.settings import ClientSettings, Settings
 
 if TYPE_CHECKING:
+    import grpc
+
     from messaging_client import Client, MessagingError, Store
     from messaging_client import ClientSettings as SdkSettings
 
@@ -53,12 +55,29 @@ class Access:
         from messaging_client import Client
 
         await self._reach()
-        client = Client(str(self.settings.address), self.token, store=store, settings=settings)
+        client = Client(
+            str(self.settings.address),
+            self.token,
+            store=store,
+            settings=settings,
+            credentials=self._credentials(),
+        )
         await client.start()
         try:
             yield client
         finally:
             await client.close()
+
+    def _credentials(self) -> "grpc.ChannelCredentials | None":
+        """What the cell is trusted by; None without TLS. Raises CommandFailed."""
+        if not self.settings.tls and self.settings.ca_file is None:
+            return None
+        from messaging_cell.certificates import CertificatesRefused, channel_credentials
+
+        try:
+            return channel_credentials(self.settings.ca_file)
+        except CertificatesRefused as error:
+            raise CommandFailed(f"--ca-file or {variable('ca_file')}: {error}.", Exit.USAGE) from error
 
     async def online(self, client: "Client") -> None:
         """Wait until the client is. Raises CommandFailed where it takes too long, or the token is another user's."""

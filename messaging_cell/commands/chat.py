@@ -65,9 +65,11 @@ def chat(
     address: options.Address = None,
     token: options.Token = None,
     data_folder: options.DataFolder = None,
+    tls: options.Tls = None,
+    ca_file: options.CaFile = None,
 ) -> None:
     """See the help text."""
-    way = access(user, options.ClientOptions(address, token, data_folder))
+    way = access(user, options.ClientOptions(address, token, data_folder, tls, ca_file))
     way.run(_chat(way, f"/with {' '.join(peers)}" if peers else ""))
 
 

@@ -33,9 +33,11 @@ def conversations(
     address: options.Address = None,
     token: options.Token = None,
     data_folder: options.DataFolder = None,
+    tls: options.Tls = None,
+    ca_file: options.CaFile = None,
 ) -> None:
     """See the help text."""
-    way = access(user, options.ClientOptions(address, token, data_folder))
+    way = access(user, options.ClientOptions(address, token, data_folder, tls, ca_file))
     found = way.run(_conversations(way, unread, count))
     if as_json:
         _print_json(found)

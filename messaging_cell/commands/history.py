@@ -63,6 +63,8 @@ def show_history(
     address: options.Address = None,
     token: options.Token = None,
     data_folder: options.DataFolder = None,
+    tls: options.Tls = None,
+    ca_file: options.CaFile = None,
 ) -> None:
     """See the help text."""
     options.at_most_one(at=at, before=before, after=after)
@@ -73,7 +75,7 @@ def show_history(
         options.moment(after, "--after"),
         count,
     )
-    way = access(user, options.ClientOptions(address, token, data_folder))
+    way = access(user, options.ClientOptions(address, token, data_folder, tls, ca_file))
     found, answered = way.run(_history(way, place, quotes=not as_json))
     if as_json:
         _print_json(found)

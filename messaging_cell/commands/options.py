@@ -91,6 +91,23 @@ DataFolder = Annotated[
         rich_help_panel=_CONNECTION,
     ),
 ]
+Tls = Annotated[
+    bool | None,
+    typer.Option(
+        "--tls",
+        help=f"Ask over TLS, trusting the system's authorities; also {variable('tls')}=true.",
+        rich_help_panel=_CONNECTION,
+        show_default=False,
+    ),
+]
+CaFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help=f"Ask over TLS, trusting the authorities in this PEM file; also {variable('ca_file')}.",
+        rich_help_panel=_CONNECTION,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -106,10 +123,18 @@ class ClientOptions:
     address: str | None
     token: str | None
     data_folder: str | None
+    tls: bool | None = None
+    ca_file: str | None = None
 
     def settings(self) -> ClientSettings:
         """With variables and defaults. Raises SettingsRefused."""
-        flags = {"address": self.address, "token": self.token, "data_folder": self.data_folder}
+        flags = {
+            "address": self.address,
+            "token": self.token,
+            "data_folder": self.data_folder,
+            "tls": "true" if self.tls else None,
+            "ca_file": self.ca_file,
+        }
         return load(ClientSettings, flags, os.environ)
 
     @property

@@ -119,10 +119,12 @@ def send(
     address: options.Address = None,
     token: options.Token = None,
     data_folder: options.DataFolder = None,
+    tls: options.Tls = None,
+    ca_file: options.CaFile = None,
 ) -> None:
     """See the help text."""
     options.at_most_one(lines=lines, file=file, id=message_id)
-    given = options.ClientOptions(address, token, data_folder)
+    given = options.ClientOptions(address, token, data_folder, tls, ca_file)
     way = access(sender or _sender(given), given)
     content = None if lines else _content(text, file, content_type)
     if lines and (text not in (None, "-") or content_type):

@@ -85,7 +85,7 @@ def test_one_cell_a_port(cell: RunningCell, tmp_path: Path) -> None:
 )
 def test_an_address_of_another_machine_cannot_be_listened_on(tmp_path: Path, listen: str, said: str) -> None:
     """The address is named, with the reason."""
-    refused = run(tmp_path, "run", "--listen", listen, CELL_JWT_SECRET=SECRET)
+    refused = run(tmp_path, "run", "--listen", listen, CELL_JWT_SECRET=SECRET, CELL_INSECURE="true")
     assert refused.returncode == 1
     assert said in refused.stderr
     assert_no_traceback(refused.stderr)
@@ -96,7 +96,7 @@ def test_development_mode_serves_this_machine_only(tmp_path: Path) -> None:
     refused = run(tmp_path, "run", "--listen", "0.0.0.0:0")
     assert refused.returncode == 2
     assert "no keys are set" in refused.stderr
-    with RunningCell(tmp_path, CELL_JWT_SECRET=SECRET) as cell:
+    with RunningCell(tmp_path, CELL_JWT_SECRET=SECRET, CELL_INSECURE="true") as cell:
         assert "Development" not in cell.stdout
     if socket.has_ipv6:
         with RunningCell(tmp_path, "--listen", "[::1]:0") as cell:
@@ -123,7 +123,8 @@ def test_settings_that_are_refused_end_it_with_2(tmp_path: Path) -> None:
 
 def test_keys_that_cannot_be_used_end_it_with_2(tmp_path: Path) -> None:
     """A key file that is not there, or not a key."""
-    refused = run(tmp_path, "run", "--listen", "127.0.0.1:0", "--jwt-jwks-file", str(tmp_path / "none.json"))
+    missing = str(tmp_path / "none.json")
+    refused = run(tmp_path, "run", "--insecure", "true", "--jwt-jwks-file", missing)
     assert refused.returncode == 2
     assert "jwt_jwks_file" in refused.stderr
     assert "none.json: No such file" in refused.stderr

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,11 @@ GOOD = {
     "jwt_user_claim": ("https://id.example/user", "https://id.example/user"),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "insecure": ("true", True),
+    "tls": ("true", True),
+    "tls_cert_file": ("/tls.pem", Path("/tls.pem")),
+    "tls_key_file": ("/tls.pem", Path("/tls.pem")),
+    "ca_file": ("/tls.pem", Path("/tls.pem")),
     "partitions": ("32", 32),
     "retention_s": ("172_800", 172_800),
     "max_frame_bytes": ("2_000_000", 2_000_000),
@@ -40,6 +46,11 @@ GOOD = {
     "drain_s": ("0.5", 0.5),
 }
 BAD = {
+    "insecure": ["yes", "True", "1"],
+    "tls": ["on"],
+    "tls_cert_file": ["\0"],
+    "tls_key_file": ["\0"],
+    "ca_file": ["\0"],
     "listen": ["here", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", ":80", "::1:80", "127.0.0.1:٣"],
     "address": ["http://127.0.0.1:50051", "a b:1"],
     "data_folder": ["a\0b"],
@@ -78,9 +89,10 @@ def _good(row: Row) -> tuple[str, object]:
 
 def _companions(row: Row) -> dict[str, str]:
     """What must be set too."""
-    return (
-        {"CELL_JWT_SECRET": "s" * 32} if row.name in ("jwt_algorithms", "jwt_issuer", "jwt_audience") else {}
-    )
+    if row.name in ("jwt_algorithms", "jwt_issuer", "jwt_audience"):
+        return {"CELL_JWT_SECRET": "s" * 32}
+    pairs = {"tls_cert_file": "CELL_TLS_KEY_FILE", "tls_key_file": "CELL_TLS_CERT_FILE"}
+    return {pairs[row.name]: "/tls.pem"} if row.name in pairs else {}
 
 
 @pytest.mark.parametrize(("table", "row"), ALL_ROWS, ids=_id)
@@ -166,6 +178,24 @@ def test_rules_for_tokens_without_keys_are_refused(name: str) -> None:
     """Whoever says what tokens must be, and forgets the keys, does not get development mode."""
     with pytest.raises(SettingsRefused, match=f"{name} is set, but no keys are"):
         load(Settings, {name: GOOD[name][0]}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"tls_cert_file": Path("/a")}, "tls_cert_file is set, but tls_key_file is not: TLS takes both."),
+        ({"tls_key_file": Path("/a")}, "tls_key_file is set, but tls_cert_file is not: TLS takes both."),
+        (
+            {"tls_cert_file": Path("/a"), "tls_key_file": Path("/a"), "insecure": True},
+            "insecure is true, but tls_cert_file and tls_key_file are set. Keep one of the two.",
+        ),
+    ],
+)
+def test_tls_settings_go_together(given: dict[str, Any], fault: str) -> None:
+    """A certificate needs its key, and who has both does not want to be insecure."""
+    with pytest.raises(SettingsRefused) as refused:
+        Settings(**given)
+    assert refused.value.faults == [fault]
 
 
 def test_a_frame_must_hold_the_largest_message() -> None:
