@@ -16,7 +16,7 @@ from messaging_core.identity import Authenticator, Identity, TokenInvalid, ident
 from messaging_core.refusals import Refused
 from messaging_server import endings
 from messaging_server.calls import execute, send_message
-from messaging_server.content import invalid
+from messaging_server.content import invalid, too_large
 from messaging_server.endings import Ending
 from messaging_server.pipeline import CommandDesk
 from messaging_server.streams import Stream, Streams, abort
@@ -104,6 +104,9 @@ class MessagingServicer(grpc.GenericRpcHandler):
             await grpc_status.abort(
                 context, endings.call_refused(endings.LEAVING if self._streams.refusing else endings.PAUSED)
             )
+        limit = self._desk.settings.limits.max_frame_bytes
+        if len(data) > limit:
+            await grpc_status.abort(context, too_large("", "bytes of a request", limit))
         try:
             request = kind.FromString(data)
         except DecodeError:

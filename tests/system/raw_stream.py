@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from tests.system.cell_process import CellProcess
 from tests.system.plain_client import DEADLINE_S, STATUS_LOST, open_channel
 
 Metadata = Sequence[tuple[str, str]]
@@ -30,16 +29,16 @@ class Heard:
         return [getattr(update, kind) for update in self.updates if update.WhichOneof("update") == kind]
 
 
-async def say(cell: CellProcess, metadata: Metadata, *frames: bytes, done: bool = True) -> Heard:
+async def say(address: str, metadata: Metadata, *frames: bytes, done: bool = True) -> Heard:
     """Open Connect, write these frames, half-close if `done`, and listen until the server ends the stream."""
-    while (heard := await _say(cell, metadata, frames, done)).details == STATUS_LOST:
+    while (heard := await _say(address, metadata, frames, done)).details == STATUS_LOST:
         pass  # once more: how it ended is not known
     return heard
 
 
-async def _say(cell: CellProcess, metadata: Metadata, frames: Sequence[bytes], done: bool) -> Heard:
+async def _say(address: str, metadata: Metadata, frames: Sequence[bytes], done: bool) -> Heard:
     heard = Heard()
-    async with asyncio.timeout(DEADLINE_S), open_channel(cell.address) as channel:
+    async with asyncio.timeout(DEADLINE_S), open_channel(address) as channel:
         call: Any = channel.stream_stream(CONNECT)(metadata=metadata)  # no serializers: bytes as they are
         try:
             for frame in frames:

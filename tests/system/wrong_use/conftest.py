@@ -1,4 +1,4 @@
-"""A cell that says what is wrong soon, and clients of it with tokens that are right."""
+"""A cell that asks for an issuer and an audience, and clients of it with tokens that are right."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,6 @@ def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     settings: dict[str, object] = {
         "jwt_issuer": ISSUER,
         "jwt_audience": AUDIENCE,
-        "hello_timeout_s": 2,
         "partitions": PARTITIONS,
         **getattr(request.module, "SETTINGS", {}),
     }

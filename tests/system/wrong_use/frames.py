@@ -80,6 +80,7 @@ FRAMES = (
         "A frame of more than 1 MiB",
         ending(TOO_LARGE, "", "max_frame_bytes"),
         frame(*[text_message("x" * 60_000, [PEER]) for _ in range(20)]),
+        _EXECUTE,
     ),
     WrongFrame("No hello", lambda _: (frame(_PING),), _NO_HELLO, _SUBSCRIBE),
     _first("A message before hello", _NO_HELLO, _RIGHT_AND),

@@ -6,7 +6,7 @@ So that a test can fill a disk or take history away, which nothing from outside 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Servers:
 
     log: EmbeddedLog
     store: Store
+    servers: list[MessagingServer]
     addresses: list[str]
 
     def client(self, user_id: str, server: int = 0, **options: Any) -> PlainClient:
@@ -106,45 +107,46 @@ class Servers:
 
 
 @asynccontextmanager
-async def running_servers(folder: Path, count: int = 1) -> AsyncIterator[Servers]:
+async def running_servers(folder: Path, count: int = 1, **settings: Any) -> AsyncIterator[Servers]:
     """Log, history and delivery once, and servers that each have a link and a port of their own."""
     async with AsyncExitStack() as parts:
         log = await EmbeddedLog.open(folder / "log", 4)
         parts.push_async_callback(log.close)
         store = await Store.open(folder / "history")
         parts.push_async_callback(store.close)
-        settings = HistorySettings(retry_max_s=0.2)
-        consumer = HistoryConsumer(log, store, settings)
+        history_settings = HistorySettings(retry_max_s=0.2)
+        consumer = HistoryConsumer(log, store, history_settings)
         await consumer.start()
         parts.push_async_callback(consumer.close)
-        cell = Servers(log, store, [])
+        cell = Servers(log, store, [], [])
         authenticator = verifier(Settings(data_folder=folder, jwt_secret=SECRET))
-        targets = []
+        ports = []
         for number in range(count):
             port = grpc.aio.server()
             cell.addresses.append(f"127.0.0.1:{port.add_insecure_port('127.0.0.1:0')}")
-            HistoryApi(store, log, authenticator, settings).add_to(port)
+            HistoryApi(store, log, authenticator, history_settings).add_to(port)
             server = MessagingServer(
                 log=log,
                 history=StoredEvents(store, log.incarnation),
                 registry=StoredRegistry(store),
                 authenticator=authenticator,
-                settings=ServerSettings(server_id=f"server-{number}"),
+                settings=ServerSettings(server_id=f"server-{number}", **settings),
             )
             server.add_to(port)
             parts.push_async_callback(port.stop, None)
             parts.push_async_callback(server.close)
-            targets.append((server, port))
+            cell.servers.append(server)
+            ports.append(port)
         links: set[asyncio.Task[None]] = set()
         parts.push_async_callback(_ended, links)
         delivery = DeliveryService(
             log=log,
-            targets=[LinkTarget(str(n), _dial(server, links)) for n, (server, _) in enumerate(targets)],
-            settings=replace(DeliverySettings()),
+            targets=[LinkTarget(str(n), _dial(server, links)) for n, server in enumerate(cell.servers)],
+            settings=DeliverySettings(),
         )
         await delivery.start()
         parts.push_async_callback(delivery.close)
-        for server, port in targets:
+        for server, port in zip(cell.servers, ports, strict=True):
             await server.wait_ready()
             await port.start()
         yield cell

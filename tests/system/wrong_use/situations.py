@@ -18,7 +18,7 @@ from tests.system.wrong_use.answers import (
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A command that is right, at a wrong time. Each has a test of its own, in test_situations.py or test_faults.py."""
+    """Right, at a wrong time. Each has a test of its own: in test_situations.py, test_faults.py or test_servers.py."""
 
     what: str
     answer: Answer
@@ -45,6 +45,15 @@ LOG_FULL = Situation("The disk of the log is full", Answer(UNAVAILABLE))
 REGISTRY_AWAY = Situation(
     "The conversation must be looked up, and history is down or full", Answer(UNAVAILABLE)
 )
+FULL = Situation(
+    "More streams than a server has room for",
+    Answer(TOO_MANY_IN_FLIGHT, status=StatusCode.RESOURCE_EXHAUSTED, ends=True),
+)
+TAKES_NOTHING = Situation(
+    "The client takes nothing for 30 s", ending(TOO_MANY_IN_FLIGHT, status=StatusCode.RESOURCE_EXHAUSTED)
+)
+LEAVING = Situation("The server is leaving", ending(UNAVAILABLE))
+PAUSED = Situation("The server stood still for 15 s", ending(UNAVAILABLE))
 SITUATIONS = (
     COMMAND_ID,
     RATE,
@@ -53,7 +62,11 @@ SITUATIONS = (
     ANOTHER_PAYLOAD,
     OTHER_SERVER,
     STREAMS,
+    FULL,
+    TAKES_NOTHING,
     TOKEN_RUN_OUT,
+    LEAVING,
+    PAUSED,
     LOG_FULL,
     REGISTRY_AWAY,
 )

@@ -55,10 +55,10 @@ async def test_a_wrong_input_has_its_answer(
             assert isinstance(row, WrongToken)
             await _say_token(cell, client, row, way)
         right = await client.send("right", [PEER])
+        RIGHT[caller.user_id] = right.ref.message_id
         assert client.ledger.names == {(caller.user_id, right.ref.message_id)}
         assert len(client.ledger.events) == 1
         assert (client.streams, client.strays, client.conflicts) == (1, [], [])
-        RIGHT[caller.user_id] = right.ref.message_id
 
 
 async def test_what_was_refused_is_nowhere_and_the_rest_is_there(connect: Connect) -> None:
@@ -111,7 +111,7 @@ async def _say_frames(
     assert client.welcome is not None
     frames, limits = row.frames(caller), client.welcome.limits
     if way == "Connect":
-        heard = await say(cell, client.metadata, *frames, done=False)
+        heard = await say(cell.address, client.metadata, *frames, done=False)
         row.answer.check_end(heard.code, heard.details, heard.trailing, limits)
         assert heard.of("accepted") == []
     elif way == "Subscribe":
@@ -135,7 +135,7 @@ async def _say_call(client: PlainClient, caller: Caller, row: WrongCall) -> None
 async def _say_token(cell: CellProcess, client: PlainClient, row: WrongToken, way: str) -> None:
     metadata = row.metadata(client.user_id)
     if way == "Connect":
-        heard = await say(cell, metadata, done=False)
+        heard = await say(cell.address, metadata, done=False)
         row.answer.check_end(heard.code, heard.details, heard.trailing)
         assert heard.updates == []
         return

@@ -45,7 +45,7 @@ async def told(cell: CellProcess, user_id: str, commands: Sequence[messaging.Com
             messaging.ConnectRequest(commands=made[start : start + 64]).SerializeToString()
             for start in range(0, len(made), 64)
         ]
-        return await say(cell, bearer(signed(user_id)), *frames)
+        return await say(cell.address, bearer(signed(user_id)), *frames)
     heard = Heard()
     async with PlainClient(cell.address, user_id, signed, transport="subscribe") as client:
         for start in range(0, len(commands), 64):
@@ -76,7 +76,7 @@ async def test_command_ids_rise(cell: CellProcess, way: str) -> None:
     if way == "Connect":
         opening = messaging.Command(command_id=1, hello=messaging.Hello())
         raw = messaging.ConnectRequest(commands=[opening, *pings]).SerializeToString()
-        heard = await say(cell, bearer(signed("numbers")), raw)
+        heard = await say(cell.address, bearer(signed("numbers")), raw)
         assert heard.code == grpc.StatusCode.OK
     else:
         heard = Heard()
@@ -209,7 +209,7 @@ async def test_a_user_has_so_many_streams(cell: CellProcess, connect: Connect, t
     user_id = new_id()
     async with connect(user_id) as one, connect(user_id, transport=transport) as two:
         async with connect(user_id, transport=transport) as three:
-            heard = await say(cell, one.metadata, frame(hello()), done=False)
+            heard = await say(cell.address, one.metadata, frame(hello()), done=False)
             situations.STREAMS.answer.check_end(heard.code, heard.details, heard.trailing)
             for client in (one, two, three):
                 await client.done(messaging.Command(ping=messaging.Ping()))
@@ -222,7 +222,7 @@ async def test_a_token_that_runs_out_ends_the_stream(cell: CellProcess) -> None:
     short = signed("short", exp=int(time.time()) + 4)
     async with PlainClient(cell.address, "short", lambda _: short, reconnects=False) as diligent:
         await diligent.done(messaging.Command(refresh_token=messaging.RefreshToken(token=signed("short"))))
-        heard = await say(cell, bearer(short), frame(hello(live_only=True)), done=False)
+        heard = await say(cell.address, bearer(short), frame(hello(live_only=True)), done=False)
         situations.TOKEN_RUN_OUT.answer.check_end(heard.code, heard.details, heard.trailing)
         assert [away.reason for away in heard.of("go_away")] == [messaging.GO_AWAY_REASON_TOKEN_EXPIRING]
         await diligent.done(messaging.Command(ping=messaging.Ping()))
@@ -232,9 +232,9 @@ async def test_a_token_that_runs_out_ends_the_stream(cell: CellProcess) -> None:
 async def test_a_frame_that_the_transport_does_not_take_ends_the_stream(cell: CellProcess) -> None:
     """Far above the limit it is gRPC itself that ends the stream; the next one works."""
     huge = frame(text_message("x" * 3_000_000, [PEER]))
-    heard = await say(cell, bearer(signed("huge")), frame(hello()), huge, done=False)
+    heard = await say(cell.address, bearer(signed("huge")), frame(hello()), huge, done=False)
     assert heard.code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    heard = await say(cell, bearer(signed("huge")), frame(hello()))
+    heard = await say(cell.address, bearer(signed("huge")), frame(hello()))
     assert heard.code == grpc.StatusCode.OK
 
 
