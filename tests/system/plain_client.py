@@ -32,7 +32,7 @@ STATUS_LOST = "Internal error from Core"
 _CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # each client its own connection
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 10_000),  # how long one attempt may take, on a machine that is busy
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.max_receive_message_length", 64 << 20),
 )
