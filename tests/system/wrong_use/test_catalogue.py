@@ -89,7 +89,7 @@ async def _say_command(client: PlainClient, caller: Caller, row: WrongCommand, w
         submission = await client.do(command)
         assert submission.rejected is not None
         row.answer.check_rejected(submission.rejected, limits)
-        assert submission.rejected.message_id == submission.id
+        assert submission.rejected.message_id == (submission.id if len(submission.id) <= 64 else "")
     elif way == "Execute":
         command.command_id = 1
         request = messaging.ExecuteRequest(commands=[command, messaging.Command(command_id=2, ping={})])
