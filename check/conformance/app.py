@@ -4,41 +4,61 @@ docs/sdk_authors.md specifies the lines.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from check.conformance.cell import Cell
-from check.conformance.watch import Broken, Watch, expect
-
-_LINE_BYTES = 1 << 24
-_STDERR_LINES = 12
-Report = dict[str, Any]
+from check.conformance.driver_process import DriverProcess, Report
+from check.conformance.watch import Watch, expect
 
 
 class App:
-    """One driver process."""
+    """One application, in all its lives."""
 
-    def __init__(self, watch: Watch, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, watch: Watch, command: Sequence[str], folder: Path) -> None:
         self.may_fail = False
         """Whether the client may say that it cannot go on."""
         self.failed = asyncio.Event()
-        self.stderr: list[str] = []
+        self.store = str(folder / "store")
+        """Where the client may keep what it keeps."""
         self._watch = watch
-        self._process = process
+        self._command_line = command
+        self._process: DriverProcess
         self._events: asyncio.Queue[Report] = asyncio.Queue()
         self._outcomes: dict[str, asyncio.Future[Report]] = {}
         self._done: asyncio.Queue[None] = asyncio.Queue()
         self._closed = asyncio.Event()
 
+    @property
+    def stderr(self) -> list[str]:
+        """The last lines that the driver wrote to standard error."""
+        return self._process.stderr
+
+    async def start(self) -> None:
+        """Start its driver. Raises Broken."""
+        self._process = await DriverProcess.start(self._watch, self._command_line, self._report)
+
+    async def kill(self) -> None:
+        """Kill its driver."""
+        await self._process.kill()
+
+    async def start_again(self) -> None:
+        """Kill it, and start another process. What it was told or told before does not count any more."""
+        self._watch.note("app is killed, and started again")
+        await self.kill()
+        self._events = asyncio.Queue()
+        await self.start()
+
     # Orders.
 
     async def connect(
-        self, cell: Cell, *, cursor: str | None = "c0", token: str = "token-1", **hints: float
+        self, cell: Cell, *, cursor: str | None = "c0", token: str = "token-1", **more: float | str
     ) -> None:
-        """Start the client. `cursor` None is a first start; `hints` shorten the client's own times, if it can."""
-        await self._order("connect", address=cell.address, token=token, cursor=cursor, **hints)
+        """Start the client. `cursor` None is a first start; `more` is a store, or hints that shorten the client's times."""
+        await self._order("connect", address=cell.address, token=token, cursor=cursor, **more)
 
     async def token(self, token: str) -> None:
         """From now on the application's token source gives this one."""
@@ -99,26 +119,7 @@ class App:
 
     # Lines.
 
-    async def read(self) -> None:
-        """Take the driver's reports until it ends."""
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            self._watch.note(f"app <- {line.decode('utf-8', 'replace').rstrip()}")
-            try:
-                self._report(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self._watch.fail(f"the driver printed a line that is no report ({error!r}): {line[:200]!r}")
-        if not self._closed.is_set():
-            code = await self._process.wait()
-            self._watch.fail(f"the driver ended by itself with exit code {code}")
-
-    async def read_stderr(self) -> None:
-        """Keep the last lines."""
-        assert self._process.stderr is not None
-        while line := await self._process.stderr.readline():
-            self.stderr = [*self.stderr, line.decode("utf-8", "replace").rstrip()][-_STDERR_LINES:]
-
-    def _report(self, report: Report) -> None:
+    def _report(self, report: Report) -> bool:
         match report["report"]:
             case "event":
                 self._events.put_nowait(report)
@@ -136,8 +137,10 @@ class App:
                 self._done.put_nowait(None)
             case "closed":
                 self._closed.set()
+                return False
             case other:
                 raise ValueError(f"there is no report {other!r}")
+        return True
 
     async def _command(self, order: str, **arguments: Any) -> str:
         tag = f"{order}-{len(self._outcomes) + 1}"
@@ -151,32 +154,16 @@ class App:
         await self._watch.wait(self._done.get(), f"the report `done` after {order!r}")
 
     async def _order(self, order: str, **arguments: Any) -> None:
-        assert self._process.stdin is not None
-        line = json.dumps({"do": order, **arguments})
-        self._watch.note(f"app -> {line}")
-        try:
-            self._process.stdin.write(line.encode() + b"\n")
-            await self._process.stdin.drain()
-        except ConnectionError:
-            raise Broken("the driver does not read its standard input any more") from None
+        await self._process.order(do=order, **arguments)
 
 
 @asynccontextmanager
 async def driver(watch: Watch, command: Sequence[str]) -> AsyncIterator[App]:
-    """The driver as a process of its own; killed at the end. Raises Broken if it cannot be started."""
-    pipe = asyncio.subprocess.PIPE
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=_LINE_BYTES
-        )
-    except OSError as error:
-        raise Broken(f"the driver cannot be started: {error}") from None
-    app = App(watch, process)
-    reading = [asyncio.create_task(app.read()), asyncio.create_task(app.read_stderr())]
-    try:
-        yield app
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await asyncio.gather(*reading, return_exceptions=True)
-        await process.wait()
+    """An application whose driver is killed at the end, with a folder for what it keeps. Raises Broken."""
+    with TemporaryDirectory(prefix="conformance-") as folder:
+        app = App(watch, command, Path(folder))
+        await app.start()
+        try:
+            yield app
+        finally:
+            await app.kill()

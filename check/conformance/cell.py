@@ -68,6 +68,7 @@ class Stream:
         """One frame to the client; without updates an empty one. A client that is gone does not hear it."""
         for update in updates:
             self._manners.said(update)
+            self._cell.given.add(says.cursor_of(update))
             self._cell.watch.note(f"stream {self.number} <- {_line(update) or '(an unknown update)'}")
         frame = messaging.ConnectResponse(updates=updates).SerializeToString()
         try:
@@ -117,8 +118,13 @@ class Stream:
         """When the next ping came."""
         return await self._cell.watch.wait(self._pings_s.get(), expected)
 
-    async def end(self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
-        """End the stream."""
+    async def end(
+        self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, *, retry_after_s: float | None = None
+    ) -> None:
+        """End the stream, with details where there is something to wait for."""
+        if retry_after_s is not None:
+            details = says.retry_details(code.value[0], retry_after_s)
+            self._context.set_trailing_metadata((("grpc-status-details-bin", details),))
         self._cell.watch.note(f"stream {self.number} <- ends with {code.name}")
         if not self._end.done():
             self._end.set_result(code)
@@ -165,6 +171,8 @@ class Stream:
             self.refreshes.put_nowait(command.refresh_token.token)
             await self.say(says.accepted(command))
         elif kind in _COURTESIES:
+            cursor = command.acknowledge.cursor
+            expect(cursor in self._cell.given, "acknowledge with a cursor that the client was given", cursor)
             await self.say(says.accepted(command))
         else:
             self._commands.put_nowait(command)
@@ -182,6 +190,8 @@ class Cell:
         """The cursor of ListConversations."""
         self.listings: list[str] = []
         """The `authorization` of each ListConversations."""
+        self.given = {""}
+        """Cursors that a client may have."""
         self.stored: list[messaging.Message] = []
         """What ListMessages gives."""
         self.streams: list[Stream] = []

@@ -13,6 +13,7 @@ from messaging_client import (
     Client,
     ClientFailed,
     ClientSettings,
+    FileStore,
     MessageRef,
     NewMessage,
     NotDone,
@@ -67,9 +68,13 @@ class Driver:
                 return False
         return True
 
-    async def _connect(self, address: str, token: str, cursor: str | None, **hints: float) -> None:
+    async def _connect(
+        self, address: str, token: str, cursor: str | None, store: str = "", **hints: Any
+    ) -> None:
         self._token = token
-        self._client = Client(address, self._source, settings=ClientSettings(resume_after=cursor, **hints))  # type: ignore[arg-type]
+        settings = ClientSettings(resume_after=cursor, **hints)
+        kept = FileStore(store) if store else None
+        self._client = Client(address, self._source, store=kept, settings=settings)
         await self._client.start()
         self._start(self._tell_events())
 

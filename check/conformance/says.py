@@ -4,6 +4,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 
@@ -149,6 +150,19 @@ def go_away(reason: int, *, reconnect_after_s: float = 0, close_in_s: float = 60
         close_time=time(CELL_TIME_US + int(close_in_s * 1e6)),
     )
     return messaging.Update(go_away=told)
+
+
+def cursor_of(update: messaging.Update) -> str:
+    """The cursor that it gives; empty if it gives none."""
+    kind = update.WhichOneof("update")
+    return getattr(update, kind).cursor if kind in ("event", "resumed", "checkpoint") else ""
+
+
+def retry_details(code: int, retry_after_s: float) -> bytes:
+    """The details of a status (google.rpc.Status) that say when to come back."""
+    status = status_pb2.Status(code=code, message="by the script")
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration(retry_after_s)))
+    return status.SerializeToString()
 
 
 def unknown_update() -> messaging.Update:

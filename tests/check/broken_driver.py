@@ -18,9 +18,12 @@ from messaging_client.backoff import Backoff
 from messaging_client.connection import Connection
 from messaging_client.errors import NotDone
 from messaging_client.inbox import Inbox
+from messaging_client.kept import Moved
 from messaging_client.outbox import Outbox
 from messaging_client.outgoing import Outgoing, View
 from messaging_client.protocol import Protocol
+from messaging_client.steps import End
+from messaging_client.store import MemoryStore
 from messaging_client.stream import Stream
 from messaging_client.tokens import Tokens
 
@@ -375,6 +378,43 @@ def never_pings() -> None:
 @fault("silence_means_a_dead_stream", "stream 2")
 def believes_in_silent_streams() -> None:
     put(Stream, "on_time", lambda self, now_s: None)
+
+
+@fault("it_waits_as_long_as_an_ending_asks", "RetryInfo.retry_delay = 2.5 s")
+def ignores_retry_info() -> None:
+    original = Protocol._ended_by_cell
+
+    def hasty(self: Protocol, end: End, now_s: float) -> None:
+        original(self, End(end.code, end.detail, end.reason), now_s)
+
+    put(Protocol, "_ended_by_cell", hasty)
+
+
+@fault("it_starts_again_where_the_application_was", "resume_after one of")
+def keeps_the_cursor_of_what_it_received() -> None:
+    def moved(self: Protocol, stream_: Stream, event: messaging.Event) -> None:
+        self.journal.append(Moved(event.cursor))
+
+    after(Protocol, "_event", moved)
+
+
+@fault("it_starts_again_where_the_application_was", "the event message {'text': 'three'}")
+def keeps_nothing() -> None:
+    put(python_driver, "FileStore", lambda path: MemoryStore())
+
+
+@fault("after_a_restart_it_looks_first_and_finds_it", "tried again blindly after a restart")
+def tries_blindly_after_a_restart() -> None:
+    def trusting(self: Outbox, kept: Any) -> None:
+        for outgoing in self._all.values():
+            outgoing.blind_until_s = float("inf")
+
+    after(Outbox, "load", trusting)
+
+
+@fault("after_a_restart_it_looks_first_and_sends_anew", "the send of the process before")
+def forgets_what_it_had_sent() -> None:
+    put(Outbox, "load", lambda self, kept: None)
 
 
 def main(name: str) -> None:

@@ -56,6 +56,22 @@ def check_pauses(pauses_s: list[float]) -> None:
     expect(max(pauses_s) - min(pauses_s) > 0.05, "pauses that are random", told)
 
 
+async def it_waits_as_long_as_an_ending_asks(cell: Cell, app: App) -> None:
+    """A RetryInfo in the status that ends a stream is waited out before the client connects again.
+
+    A server that is full knows better than a client when there may be room.
+    """
+    await app.connect(cell)
+    stream = await cell.stream()
+    await stream.hello()
+    ended_s = cell.now_s()
+    await stream.end(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after_s=2.5)
+    second = await cell.stream()
+    waited_s = second.opened_s - ended_s
+    expect(waited_s > 2.4, "the next stream after RetryInfo.retry_delay = 2.5 s", f"after {waited_s:.2f} s")
+    await second.open_after("c0")
+
+
 async def what_cannot_be_cured_is_no_storm(cell: Cell, app: App) -> None:
     """An ending that trying again does not cure is told to the application, or tried again with pauses.
 
