@@ -44,7 +44,7 @@ def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
         ["send", "two words", "hi"],
         ["send", "bob", "hi", "--from", "ünï"],
         ["send", "bob", "hi", "--id", "a b"],
-        ["send", "bob", "hi", "--also", ""],
+        ["send", "bob", "hi", "--to", ""],
         ["token", "x" * 256],
         ["listen", "bob", "--count", "0"],
         ["history", "bob"],
