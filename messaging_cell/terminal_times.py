@@ -30,8 +30,9 @@ def time_of(written: str, now: datetime | None = None) -> datetime:
     except (
         ValueError,
         OverflowError,
+        KeyError,
         OSError,
-    ) as error:  # no such form; beyond the years that there are; no such zone
+    ) as error:  # no such form, no such year, no such zone
         raise NotATime(written) from error
 
 
