@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from cell.delivery.v1 import session_link_pb2 as link
 from messaging_core.events import PositionedEvent
+from session_link.routed import FromOwner, Routed, fill
 
 
 class Outbox:
@@ -14,9 +15,9 @@ class Outbox:
     def __init__(self, name: str) -> None:
         self.name = name
         """Of the server at the other end, for logs."""
-        self.messages: list[link.OwnerMessage] = []
+        self.messages: list[FromOwner] = []
 
-    def drain(self) -> Sequence[link.OwnerMessage]:
+    def drain(self) -> Sequence[FromOwner]:
         """Everything since the last drain."""
         messages, self.messages = self.messages, []
         return messages
@@ -38,15 +39,7 @@ class Outbox:
 
     def routed(self, partition: int, event: PositionedEvent, numbers: Sequence[int] | None) -> None:
         """Tell an event to the users with these numbers, or to everyone of the partition."""
-        message = link.OwnerMessage()
-        routed = message.routed
-        routed.partition = partition
-        if numbers is None:
-            routed.everyone = True
-        else:
-            routed.user_numbers.extend(numbers)
-        _fill(routed.event, event)
-        self.messages.append(message)
+        self.messages.append(Routed(partition, event, numbers))
 
     def reply(
         self,
@@ -64,7 +57,7 @@ class Outbox:
         reply.attempt = attach.attempt
         reply.outcome = outcome
         for event in events:
-            _fill(reply.events.add(), event)
+            fill(reply.events.add(), event)
         reply.through_offset = through_offset
         reply.through_time_us = through_time_us
         self.messages.append(message)
@@ -82,10 +75,3 @@ class Outbox:
         """Tell a sender that an id was used again for another payload (R3)."""
         notice = link.ConflictNotice(partition=partition, user_number=number, command_id=command_id)
         self.messages.append(link.OwnerMessage(conflict_notice=notice))
-
-
-def _fill(routed: link.RoutedEvent, event: PositionedEvent) -> None:
-    routed.offset, routed.piece, routed.event_time_us, direct_ref, sender_id = event
-    if direct_ref:
-        routed.direct_ref = direct_ref
-    routed.sender_id = sender_id

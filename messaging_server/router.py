@@ -12,6 +12,7 @@ from messaging_server.ownership import Ownership
 from messaging_server.presence import Agenda, Link, PartitionView, User
 from messaging_server.subscription import ATTACHING, LIVE, Subscription
 from session_link.port import LinkBroken, LinkRefused
+from session_link.routed import FromOwner, Routed
 
 _MAX_NUMBER = 2**32 - 1
 
@@ -81,14 +82,14 @@ class Router:
         """A link is down."""
         self._moved(self.ownership.ended(source))
 
-    def take(self, source: Link, message: link.OwnerMessage, now_s: float) -> None:
+    def take(self, source: Link, message: FromOwner, now_s: float) -> None:
         """A message of a link after its hello. Raises LinkBroken."""
+        if isinstance(message, Routed):
+            return self._routed(source, message)
         kind = message.WhichOneof("message")
         if kind == "hello":
             raise LinkBroken("a link has one hello")
-        if kind == "routed":
-            self._routed(source, message.routed)
-        elif kind == "through":
+        if kind == "through":
             self._through(source, message.through)
         elif kind == "attach_reply":
             self._attach_replied(source, message.attach_reply, now_s)
@@ -98,6 +99,7 @@ class Router:
             self._moved(self.ownership.release(source, self._own(message.release)))
         elif kind == "conflict_notice":
             self._conflict(source, message.conflict_notice)
+        return None
 
     def messages(self) -> dict[Link, list[link.ServerMessage]]:
         """What the sessions' wishes mean for each link, in order.
@@ -139,20 +141,20 @@ class Router:
                 for session in user.sessions:
                     session.owner_changed()
 
-    def _routed(self, source: Link, routed: link.Routed) -> None:
-        if not self.is_current(source, routed.partition):
+    def _routed(self, source: Link, routed: Routed) -> None:
+        partition, event, numbers = routed
+        if not self.is_current(source, partition):
             return
-        event = routed.event
-        offset, piece, time_us, direct_ref = event.offset, event.piece, event.event_time_us, event.direct_ref
+        offset, piece, time_us, direct_ref, sender_id = event
         self._clock.observe(time_us)
-        users = self._views[routed.partition].users
-        for number in users if routed.everyone else routed.user_numbers:
+        users = self._views[partition].users
+        for number in users if numbers is None else numbers:
             user = users.get(number)
             if user is None:
                 continue
             for session in user.sessions:
                 if session.state is LIVE and session.push(offset, piece, time_us) and direct_ref:
-                    session.was_sent(event.sender_id, offset, direct_ref)
+                    session.was_sent(sender_id, offset, direct_ref)
 
     def _through(self, source: Link, through: link.Through) -> None:
         if not self.is_current(source, through.partition):

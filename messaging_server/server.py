@@ -29,6 +29,7 @@ from messaging_server.settings import ServerSettings
 from messaging_server.streams import Streams
 from messaging_server.subscription import Subscription
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
+from session_link.routed import FromOwner, Routed
 
 _log = structlog.get_logger(__name__)
 _DRAIN_STEP_S = 0.1
@@ -119,9 +120,10 @@ class MessagingServer:
         source = _Link(end)
         try:
             messages = await end.receive()
-            if messages[0].WhichOneof("message") != "hello":
+            first = messages[0]
+            if isinstance(first, Routed) or not first.HasField("hello"):
                 raise LinkBroken("the first message of a link must be hello")
-            replaced = self._router.opened(source, messages[0].hello)
+            replaced = self._router.opened(source, first.hello)
             if isinstance(replaced, _Link):
                 await replaced.close()
             self._take(source, messages[1:])
@@ -166,7 +168,7 @@ class MessagingServer:
         await self._streams.close()
         await self._conversations.close()
 
-    def _take(self, source: _Link, messages: Sequence[link.OwnerMessage]) -> None:
+    def _take(self, source: _Link, messages: Sequence[FromOwner]) -> None:
         now_s = self._desk.now_s()
         try:
             for message in messages:

@@ -5,12 +5,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from cell.delivery.v1 import session_link_pb2 as link
 from messaging_core.wire import varint
 from session_link.inbox import Inbox
-from session_link.port import QUEUE_BYTES, LinkBroken, LinkClosed, LinkEnd, LinkRefused, OwnerEnd, ServerEnd
+from session_link.port import (
+    QUEUE_BYTES,
+    LinkBroken,
+    LinkClosed,
+    LinkEnd,
+    LinkRefused,
+    OwnerEnd,
+    ServerEnd,
+)
+from session_link.routed import FromOwner, from_message, to_message
 
 FRAME_BYTES = 256 * 1024
 """A frame takes messages until it is this large; one message alone may be larger."""
@@ -39,8 +48,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 _SERVICE = "cell.delivery.v1.SessionLinkService"
 _MESSAGES_TAG = b"\x0a"  # LinkRequest.messages = 1, LinkResponse.messages = 1
 
-Out = TypeVar("Out", bound=Message)
-In = TypeVar("In", bound=Message)
+Out = TypeVar("Out")
+In = TypeVar("In")
 
 
 async def dial(
@@ -118,9 +127,16 @@ class _Stream(Protocol):
 class _GrpcEnd(LinkEnd[Out, In]):
     """Two tasks a link: one reads frames ahead, one writes what the last turn of the loop has sent."""
 
-    def __init__(self, stream: _Stream, parse: Callable[[bytes], Sequence[In]], queue_bytes: int) -> None:
+    def __init__(
+        self,
+        stream: _Stream,
+        encode: Callable[[Out], bytes],
+        parse: Callable[[bytes], Sequence[In]],
+        queue_bytes: int,
+    ) -> None:
         self.unparsable = False
         self._stream = stream
+        self._encode = encode
         self._parse = parse
         self._inbox: Inbox[In] = Inbox()
         self._queue: list[bytes] = []
@@ -140,7 +156,7 @@ class _GrpcEnd(LinkEnd[Out, In]):
     def send(self, messages: Sequence[Out]) -> None:
         if self._closing or self._inbox.ended:
             raise LinkClosed("the link has ended")
-        encoded = [message.SerializeToString() for message in messages]
+        encoded = [self._encode(message) for message in messages]
         self._queued_bytes += sum(map(len, encoded))
         if self._queued_bytes > self._queue_bytes:
             self.lose("the other end has stopped taking")
@@ -199,9 +215,11 @@ class _GrpcEnd(LinkEnd[Out, In]):
             self._inbox.end(_reason(error))
 
 
-class _OwnerGrpcEnd(_GrpcEnd[link.OwnerMessage, link.ServerMessage]):
+class _OwnerGrpcEnd(_GrpcEnd[FromOwner, link.ServerMessage]):
     def __init__(self, channel: grpc.aio.Channel, call: Any, queue_bytes: int) -> None:
-        super().__init__(call, lambda frame: link.LinkResponse.FromString(frame).messages, queue_bytes)
+        super().__init__(
+            call, _encode_from_owner, lambda frame: link.LinkResponse.FromString(frame).messages, queue_bytes
+        )
         self._channel = channel
         self._call = call
 
@@ -225,14 +243,22 @@ class _OwnerGrpcEnd(_GrpcEnd[link.OwnerMessage, link.ServerMessage]):
         await asyncio.wait((self._reader,), timeout=CLOSE_TIMEOUT_S)
 
 
-class _ServerGrpcEnd(_GrpcEnd[link.ServerMessage, link.OwnerMessage]):
+class _ServerGrpcEnd(_GrpcEnd[link.ServerMessage, FromOwner]):
     def __init__(self, context: "grpc.aio.ServicerContext[bytes, bytes]", queue_bytes: int) -> None:
-        super().__init__(context, lambda frame: link.LinkRequest.FromString(frame).messages, queue_bytes)
+        super().__init__(context, link.ServerMessage.SerializeToString, _parse_from_owner, queue_bytes)
 
     async def close(self) -> None:
         if not self._closing and not self._inbox.ended:
             await self._flush()
         self.lose("the link was closed")
+
+
+def _encode_from_owner(message: FromOwner) -> bytes:
+    return to_message(message).SerializeToString()
+
+
+def _parse_from_owner(frame: bytes) -> Sequence[FromOwner]:
+    return [from_message(message) for message in link.LinkRequest.FromString(frame).messages]
 
 
 def _frames(messages: Sequence[bytes]) -> list[tuple[bytes, int]]:

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from cell.delivery.v1 import session_link_pb2 as link
 from session_link.inbox import Inbox
 from session_link.port import QUEUE_BYTES, LinkClosed, LinkEnd, OwnerEnd, ServerEnd
+from session_link.routed import FromOwner
 
 
 class _Sized(Protocol):
@@ -19,7 +20,7 @@ In = TypeVar("In", bound=_Sized)
 def in_process_link(queue_bytes: int = QUEUE_BYTES) -> tuple[OwnerEnd, ServerEnd]:
     """A new link. Messages pass as they are, without a copy; each way holds at most `queue_bytes`."""
     to_owner: Inbox[link.ServerMessage] = Inbox()
-    to_server: Inbox[link.OwnerMessage] = Inbox()
+    to_server: Inbox[FromOwner] = Inbox()
     return _End(to_server, to_owner, queue_bytes), _End(to_owner, to_server, queue_bytes)
 
 
@@ -38,7 +39,7 @@ class _End(LinkEnd[Out, In]):
     def send(self, messages: Sequence[Out]) -> None:
         if self._out.ended:
             raise LinkClosed("the link has ended")
-        size = sum(message.ByteSize() for message in messages)
+        size = sum([message.ByteSize() for message in messages])
         if self._out.bytes + size > self._queue_bytes:
             self._end("the other end has stopped taking")
             raise LinkClosed("the other end has stopped taking")

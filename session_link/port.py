@@ -1,10 +1,11 @@
-"""The link port. Its messages are those of cell.delivery.v1, in one process too: there is one vocabulary."""
+"""The link port. Its messages are those of cell.delivery.v1, in one process too, but for events, which are `Routed`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from cell.delivery.v1 import session_link_pb2 as link
+from session_link.routed import FromOwner
 
 Out = TypeVar("Out")
 In = TypeVar("In")
@@ -52,7 +53,7 @@ class LinkEnd(ABC, Generic[Out, In]):
         """End the link. What was sent still goes out if the other end takes it within a second. May be called twice."""
 
 
-OwnerEnd = LinkEnd[link.OwnerMessage, link.ServerMessage]
+OwnerEnd = LinkEnd[FromOwner, link.ServerMessage]
 """The delivery service's end."""
-ServerEnd = LinkEnd[link.ServerMessage, link.OwnerMessage]
+ServerEnd = LinkEnd[link.ServerMessage, FromOwner]
 """The messaging server's end."""

@@ -24,11 +24,12 @@ from cell.delivery.v1 import session_link_pb2 as link
 from cell.messaging.v1 import messaging_pb2 as m
 from event_log.port import Fate, Settled
 from messaging_core.cursor import encode_cursor, incarnation_bytes
-from messaging_core.events import event_piece
+from messaging_core.events import PositionedEvent, event_piece
 from messaging_core.limits import Limits
 from messaging_server.server import MessagingServer
 from messaging_server.settings import ServerSettings
 from session_link.in_process import in_process_link
+from session_link.routed import Routed
 from tests.messaging_server.memory_cell import MemoryStore, Tokens, text_message
 from tests.messaging_server.memory_log import MemoryLog
 
@@ -110,10 +111,10 @@ class FlatOwner:
                 )
                 self.end.send([link.OwnerMessage(attach_reply=reply)])
 
-    def routed(self, numbers: Sequence[int]) -> link.OwnerMessage:
-        event = link.RoutedEvent(offset=self.offset, piece=piece(self.offset), event_time_us=1)
+    def routed(self, numbers: Sequence[int]) -> Routed:
+        event = PositionedEvent(self.offset, piece(self.offset), 1, b"", "")
         self.offset += 1
-        return link.OwnerMessage(routed=link.Routed(partition=0, event=event, user_numbers=numbers))
+        return Routed(0, event, numbers)
 
 
 # The server's process.

@@ -14,6 +14,7 @@ from delivery_service.window import Missing, Told, Window
 from event_log.port import Assignment, Commit, Fate, LogRecord
 from messaging_core.cursor import decode_cursor
 from messaging_core.events import PositionedEvent
+from session_link.routed import to_message
 from tests.support.delivery_model import PARTITIONS, Make, Violation, make_partition, partition_of, simulate
 from tests.support.log_records import origin_record
 
@@ -52,7 +53,7 @@ def attach(
 def told(outbox: Outbox) -> list[str]:
     """What a link was told since the last time, in short."""
     lines = []
-    for said in outbox.drain():
+    for said in map(to_message, outbox.drain()):
         match said.WhichOneof("message"):
             case "routed":
                 users = "everyone" if said.routed.everyone else list(said.routed.user_numbers)
@@ -86,7 +87,7 @@ def test_a_piece_is_the_event_with_its_cursor() -> None:
     partition, outbox = own(), Outbox("s")
     partition.take(records(message("hi", "bob")))
     partition.attach(outbox, attach("bob", -1))
-    (said,) = outbox.drain()
+    (said,) = map(to_message, outbox.drain())
     response = messaging.ConnectResponse.FromString(said.attach_reply.events[0].piece)
     event = response.updates[0].event
     assert event.message.content.text == "hi"
@@ -193,7 +194,7 @@ def test_an_unreadable_record_is_a_gap_for_everyone() -> None:
     partition, outbox = own(), Outbox("s")
     partition.attach(outbox, attach("bob", -1))
     partition.take(records(message("0", "bob"), b"\xff", message("2", "cem")))
-    said = outbox.drain()[-1].routed
+    said = to_message(outbox.drain()[-1]).routed
     assert (said.everyone, said.event.offset) == (True, 1)
     gap = messaging.ConnectResponse.FromString(said.event.piece).updates[0].gap
     assert (decode_cursor(gap.after).offset, decode_cursor(gap.until).offset) == (0, 1)

@@ -23,6 +23,7 @@ from history_service.port import END, Batch, EventsAsked, Persisted
 from history_service.rows import Rows, add_gap
 from messaging_core.cursor import incarnation_bytes
 from messaging_core.events import positioned
+from session_link.routed import to_message
 from tests.fuzz.strategies import (
     CONTENTS,
     CONVERSATION_ID,
@@ -224,7 +225,7 @@ def test_delivered(
             owned.reread(start, [record for record in records[:number] if record.offset >= start])
         owned.commit()
     owned.judge(owned.past_known_end(), records[-1].offset + 1 if records else 0)
-    for message in outbox.drain():
+    for message in map(to_message, outbox.drain()):
         assert link.OwnerMessage.FromString(message.SerializeToString()) == message
         events = [message.routed.event] if message.HasField("routed") else message.attach_reply.events
         for event in events:

@@ -19,6 +19,7 @@ from messaging_server.server import MessagingServer
 from messaging_server.settings import ServerSettings
 from session_link.in_process import in_process_link
 from session_link.port import LinkClosed, OwnerEnd
+from session_link.routed import from_message
 from tests.messaging_server.memory_log import MemoryLog
 
 
@@ -154,7 +155,7 @@ class Owner:
         await self.end.close()
 
     def _send(self, message: link.OwnerMessage) -> None:
-        self.end.send([message])
+        self.end.send([from_message(message)])
 
     async def _listen(self) -> None:
         with contextlib.suppress(LinkClosed):

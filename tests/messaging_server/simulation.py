@@ -29,6 +29,7 @@ from messaging_server.router import Router
 from messaging_server.session import Session, Shared
 from messaging_server.settings import ServerSettings
 from messaging_server.subscription import LIVE
+from session_link.routed import FromOwner, from_message
 from tests.messaging_server.memory_cell import Tokens, routed_event
 
 INCARNATION = incarnation_bytes("log-1")
@@ -98,7 +99,7 @@ class SimLink:
     def __init__(self, service: "Delivery") -> None:
         self.service = service
         self.up: deque[link.ServerMessage] = deque()
-        self.down: deque[link.OwnerMessage | None] = deque()
+        self.down: deque[FromOwner | None] = deque()
         self.broken = False
 
     def send(self, messages: Sequence[link.ServerMessage]) -> None:
@@ -106,7 +107,7 @@ class SimLink:
             self.up.extend(messages)
 
     def put(self, **message: Any) -> None:
-        self.down.append(link.OwnerMessage(**message))
+        self.down.append(from_message(link.OwnerMessage(**message)))
 
 
 class Delivery:
@@ -498,7 +499,7 @@ class World:
         message = the_link.down.popleft()
         if message is None:
             self.router.ended(the_link)
-        elif message.HasField("hello"):
+        elif isinstance(message, link.OwnerMessage) and message.HasField("hello"):
             self.router.opened(the_link, message.hello)
         else:
             self.router.take(the_link, message, self.now_s)

@@ -9,9 +9,11 @@ import pytest
 
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_core.events import PositionedEvent
 from messaging_core.limits import Limits
 from session_link.in_process import in_process_link
 from session_link.port import LinkBroken, LinkRefused
+from session_link.routed import Routed
 from tests.messaging_server.memory_cell import Client, link_owner, running_cell, text_message
 
 CODE = grpc.StatusCode
@@ -143,12 +145,12 @@ async def test_messages_about_unknown_partitions_and_sessions_are_skipped() -> N
     async with running_cell(owner=False) as cell, cell.channel() as channel, link_owner(cell) as owner:
         alice = Client(channel, "alice")
         await alice.connect()
-        event = link.RoutedEvent(offset=5, piece=b"x")
+        event = PositionedEvent(5, b"x", 0, b"", "")
         owner.end.send(
             [
                 link.OwnerMessage(),
-                link.OwnerMessage(routed=link.Routed(partition=9, event=event, everyone=True)),
-                link.OwnerMessage(routed=link.Routed(partition=0, event=event, user_numbers=[12345])),
+                Routed(9, event, None),
+                Routed(0, event, [12345]),
                 link.OwnerMessage(through=link.Through(partition=9)),
                 link.OwnerMessage(attach_reply=link.AttachReply(session_number=77)),
                 link.OwnerMessage(conflict_notice=link.ConflictNotice(user_number=77)),

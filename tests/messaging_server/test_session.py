@@ -17,6 +17,7 @@ from messaging_core.identity import Identity
 from messaging_core.ids import conversation_id
 from messaging_server.session import Session
 from messaging_server.subscription import LIVE, State
+from session_link.routed import from_message
 from tests.messaging_server.simulation import INCARNATION, SETTINGS, SimLink, World
 
 
@@ -45,7 +46,7 @@ class Bench:
         self.take(claim=link.Claim(partition=0, generation=generation))
 
     def take(self, **message: Any) -> None:
-        self.router.take(self.source, link.OwnerMessage(**message), self.world.now_s)
+        self.router.take(self.source, from_message(link.OwnerMessage(**message)), self.world.now_s)
         self.turn()
 
     def turn(self) -> None:

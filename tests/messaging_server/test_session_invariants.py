@@ -10,6 +10,7 @@ from cell.delivery.v1 import session_link_pb2 as link
 from messaging_server.ownership import Ownership
 from messaging_server.router import Router
 from messaging_server.session import Session
+from session_link.routed import Routed
 from tests.messaging_server.simulation import Violation, World
 
 
@@ -23,12 +24,12 @@ def test_every_client_gets_what_names_it_once_in_order(seed: int) -> None:
 class PushesToAny(Router):
     """B2: live events also go to sessions that are catching up."""
 
-    def _routed(self, source: Any, routed: link.Routed) -> None:
+    def _routed(self, source: Any, routed: Routed) -> None:
         if self.is_current(source, routed.partition):
             event = routed.event
-            for number in routed.user_numbers:
+            for number in routed.user_numbers or ():
                 for session in getattr(self._views[0].users.get(number), "sessions", ()):
-                    session.push(event.offset, event.piece, event.event_time_us)
+                    session.push(event.offset, event.piece, event.time_us)
 
 
 class AnyoneReleases(Ownership[Any]):

@@ -10,6 +10,7 @@ import pytest
 from cell.delivery.v1 import session_link_pb2 as link
 from session_link.grpc_link import SERVER_OPTIONS, add_session_link_service, dial
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
+from session_link.routed import FromOwner, to_message
 
 METHOD = "/cell.delivery.v1.SessionLinkService/Link"
 RawCall = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -25,9 +26,9 @@ async def serving(serve: Callable[[ServerEnd], Awaitable[object]]) -> AsyncItera
     await server.stop(0)
 
 
-async def until_closed(end: ServerEnd) -> list[link.OwnerMessage]:
+async def until_closed(end: ServerEnd) -> list[FromOwner]:
     """Everything until the link ends."""
-    messages: list[link.OwnerMessage] = []
+    messages: list[FromOwner] = []
     try:
         while True:
             messages += await end.receive()
@@ -37,7 +38,7 @@ async def until_closed(end: ServerEnd) -> list[link.OwnerMessage]:
 
 async def test_a_frame_that_does_not_parse_ends_the_call_with_invalid_argument() -> None:
     """What came before it is still received; the call's status says what was wrong."""
-    received: list[link.OwnerMessage] = []
+    received: list[FromOwner] = []
 
     async def serve(end: ServerEnd) -> None:
         received.extend(await until_closed(end))
@@ -80,7 +81,7 @@ async def test_an_ordinary_stub_understands_the_frames() -> None:
 
     async def serve(end: ServerEnd) -> None:
         messages = await end.receive()
-        assert [message.WhichOneof("message") for message in messages] == ["claim"]
+        assert [to_message(message).WhichOneof("message") for message in messages] == ["claim"]
         end.send([link.ServerMessage(detach=link.Detach(user_number=4))])
         await until_closed(end)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
 from delivery_service.forwarding import Forwarder
 from delivery_service.partition import OwnedPartition
@@ -21,6 +20,7 @@ from messaging_server.pipeline import CommandDesk
 from messaging_server.router import Router
 from messaging_server.session import Session
 from messaging_server.subscription import ATTACHING, Subscription
+from session_link.routed import Routed
 from tests.simulation.servers import SimServer
 
 Patch = Callable[[Any, str, Any], None]
@@ -104,12 +104,12 @@ def replies_of_any_attempt(patch: Patch) -> None:
 def live_events_to_all(patch: Patch) -> None:
     """R8: live events also go to sessions that are catching up."""
 
-    def routed(self: Router, source: Any, routed: link.Routed) -> None:
+    def routed(self: Router, source: Any, routed: Routed) -> None:
         if self.is_current(source, routed.partition):
             event = routed.event
-            for number in routed.user_numbers:
+            for number in routed.user_numbers or ():
                 for session in getattr(self._views[routed.partition].users.get(number), "sessions", ()):
-                    session.push(event.offset, event.piece, event.event_time_us)
+                    session.push(event.offset, event.piece, event.time_us)
 
     patch(Router, "_routed", routed)
 

@@ -21,6 +21,7 @@ from messaging_server.router import Router
 from messaging_server.session import Session, Shared
 from messaging_server.settings import ServerSettings
 from messaging_server.timer import CoarseTimer
+from session_link.routed import FromOwner
 from tests.simulation.history import WIDE_ABOVE, Paging, SimHistory
 from tests.simulation.log import INCARNATION, Producer
 from tests.simulation.truth import Violation
@@ -62,7 +63,7 @@ class Pipe:
     server: "SimServer"
     outbox: Outbox
     up: deque[link.ServerMessage | None] = field(default_factory=deque)
-    down: deque[link.OwnerMessage | None] = field(default_factory=deque)
+    down: deque[FromOwner | None] = field(default_factory=deque)
     broken: bool = False
 
     def send(self, messages: Sequence[link.ServerMessage]) -> None:
@@ -273,7 +274,7 @@ class SimServer:
         if message is None:
             self.router.ended(pipe)
             self.pipes.remove(pipe)
-        elif message.HasField("hello"):
+        elif isinstance(message, link.OwnerMessage) and message.HasField("hello"):
             replaced = cast("Pipe | None", self.router.opened(pipe, message.hello))
             if replaced is not None:
                 replaced.cut(self.random)

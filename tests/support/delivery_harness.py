@@ -29,6 +29,7 @@ from event_log.reader import PartitionReader, Verdict
 from session_link.grpc_link import SERVER_OPTIONS, add_session_link_service, dial
 from session_link.in_process import in_process_link
 from session_link.port import LinkClosed, OwnerEnd, ServerEnd
+from session_link.routed import to_message
 from tests.support.link_server import LinkServer, Session, State
 from tests.support.log_records import origin_record
 
@@ -149,7 +150,7 @@ class Cell:
         try:
             while True:
                 for message in await end.receive():
-                    self.server.hear(opened, message)
+                    self.server.hear(opened, to_message(message))
         except LinkClosed:
             pass
         finally:

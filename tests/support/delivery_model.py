@@ -18,6 +18,7 @@ from delivery_service.settings import DeliverySettings
 from event_log.port import Assignment, Commit, Fate, LogRecord, NewRecord
 from event_log.reader import PartitionReader, Verdict
 from messaging_core.cursor import decode_cursor
+from session_link.routed import to_message
 from tests.support.link_server import LinkServer, ServerLink, Session, State
 from tests.support.log_records import origin, origin_record
 
@@ -244,7 +245,7 @@ class Simulation:
 
     def flush(self, instance: Instance) -> None:
         if instance.pipe is not None:
-            instance.pipe.down.extend(instance.pipe.outbox.drain())
+            instance.pipe.down.extend(map(to_message, instance.pipe.outbox.drain()))
 
     def deliver_down(self, instance: Instance) -> None:
         if (pipe := instance.pipe) is not None:
