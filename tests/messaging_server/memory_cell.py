@@ -15,6 +15,7 @@ from cell.messaging.v1.messaging_pb2_grpc import MessagingServiceStub
 from messaging_core.cursor import incarnation_bytes
 from messaging_core.events import EventsPage, HistoryUnavailable, PositionedEvent, positioned
 from messaging_core.identity import Identity, TokenInvalid
+from messaging_core.refusals import Refused
 from messaging_server.server import MessagingServer
 from messaging_server.settings import ServerSettings
 from session_link.in_process import in_process_link
@@ -34,12 +35,14 @@ def routed_event(event: PositionedEvent) -> link.RoutedEvent:
 
 
 class Tokens:
-    """Tokens are `user` or `user:expires_at`."""
+    """Tokens are `user` or `user:expires_at`; of `later` nothing can be said yet."""
 
     def verify(self, token: str) -> Identity:
         user_id, _, expires = token.partition(":")
         if not user_id or user_id == "bad":
             raise TokenInvalid("the token does not hold")
+        if user_id == "later":
+            raise Refused(messaging.REJECTED_REASON_UNAVAILABLE, "its key is looked for")
         return Identity(user_id, float(expires) if expires else None)
 
 

@@ -190,6 +190,27 @@ async def test_a_bad_token_ends_the_stream(token: str) -> None:
             await client.stub.SendMessage(messaging.SendMessageRequest(), metadata=client.metadata)
 
 
+async def test_a_token_that_cannot_be_checked_yet_is_put_off() -> None:
+    """UNAVAILABLE with a time to try again, on every call and for `refresh_token`, whose stream goes on."""
+    async with running_cell() as cell, cell.channel() as channel:
+        client = Client(channel, "later")
+        client.call = client.stub.Connect(metadata=client.metadata)
+        error = await client.ended()
+        assert error.code() == CODE.UNAVAILABLE
+        assert error_info(error).reason == "UNAVAILABLE"
+        with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
+            await client.stub.SendMessage(messaging.SendMessageRequest(), metadata=client.metadata)
+        alice = Client(channel, "alice")
+        await alice.connect()
+        (refresh,) = await alice.send(S(refresh_token=messaging.RefreshToken(token="later")))
+        rejected = (await alice.outcome(refresh)).rejected
+        assert rejected.reason == messaging.REJECTED_REASON_UNAVAILABLE
+        assert rejected.outcome == messaging.REJECTED_OUTCOME_NOT_DONE
+        assert rejected.HasField("retry_after")
+        (ping,) = await alice.send(S(ping=messaging.Ping()))
+        assert (await alice.outcome(ping)).HasField("pong")
+
+
 async def test_a_stream_ends_with_its_token_unless_it_is_refreshed() -> None:
     """GoAway TOKEN_EXPIRING comes ahead of it; a refreshed stream goes on, the other ends UNAUTHENTICATED at expiry."""
     async with running_cell(expiry_notice_s=1.5) as cell, cell.channel() as channel:
