@@ -202,8 +202,8 @@ def encode_ref(ref: messaging.MessageRef) -> bytes:
         conversation_id=ref.conversation_id,
         sender_id=ref.sender_id,
         message_id=ref.message_id,
-        sent_at=ref.sent_at,
     )
+    known.sent_at.seconds, known.sent_at.nanos = ref.sent_at.seconds, ref.sent_at.nanos
     return known.SerializeToString(deterministic=True)
 
 
