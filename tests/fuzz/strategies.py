@@ -1,10 +1,11 @@
 """What a hostile or broken peer sends: bytes that are almost protobuf, fields with values at and past every bound."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import strategies as st
 
@@ -118,11 +119,43 @@ def broken(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(_edited, valid, _EDITS)
 
 
+ENTRY = field(1, b"k") + field(2, b"v")
+_DEPTHS = st.integers(90, 99) | st.integers(1, 99)
+EXTRAS = st.one_of(
+    st.builds(groups, st.just(1_000), _DEPTHS),
+    st.builds(lambda depth: field(1_000, groups(1, depth)), _DEPTHS),
+    st.builds(lambda depth: field(4, ENTRY + groups(9, depth)), _DEPTHS),  # in Content: an attribute
+    st.builds(lambda value: varint(1_000 << 3) + varint(value), UINT64),
+)
+"""Fields of a later version, or of nobody's."""
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """The message and all messages in it, but those of maps."""
+    yield message
+    for described, value in message.ListFields():
+        if described.message_type is not None and not described.message_type.GetOptions().map_entry:
+            for part in [value] if isinstance(value, Message) else value:
+                yield from _parts(part)
+
+
+def extended(message: Message, extra: bytes, where: int) -> bytes:
+    """The message, encoded, with more fields in one of its parts; without them if they are none."""
+    encoded = message.SerializeToString()
+    copied = type(message).FromString(encoded)
+    parts = list(_parts(copied))
+    with suppress(DecodeError, EncodeError):
+        parts[where % len(parts)].MergeFromString(extra)
+        return copied.SerializeToString()
+    return encoded
+
+
 def encodings(messages: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
     """Bytes where this message is expected: it, it with more fields, it broken, and what never was one."""
     valid = messages.map(lambda message: message.SerializeToString())
     return st.one_of(
         valid,
+        st.builds(extended, messages, EXTRAS, st.integers(0, 40)),
         st.builds(lambda *parts: b"".join(parts), valid, WIRE),
         broken(valid),
         WIRE,
@@ -200,24 +233,6 @@ RECIPIENTS = st.builds(
 )
 
 
-def _with_extras(message: Any, extra: bytes) -> Any:
-    """The message with fields that this version does not know; itself if they do not parse."""
-    try:
-        return type(message).FromString(message.SerializeToString() + extra)
-    except Exception:
-        return message
-
-
-ENTRY = field(1, b"k") + field(2, b"v")
-EXTRAS = st.one_of(
-    st.builds(
-        lambda depth: field(4, ENTRY + groups(9, depth)), st.integers(1, 99)
-    ),  # in Content: an attribute
-    st.builds(groups, st.just(1_000), st.integers(1, 99)),
-    st.builds(lambda depth: field(1_000, groups(1, depth)), st.integers(1, 99)),
-    st.builds(lambda value: varint(1_000 << 3) + varint(value), UINT64),
-)
-"""Fields of a later version, or of nobody's."""
 SENDS = a(
     messaging.SendMessage,
     message_id=ID,
@@ -233,5 +248,6 @@ GOOD_SENDS = a(
         lambda users: messaging.Recipients(user_ids=users),
         st.lists(st.sampled_from(USERS), min_size=1, max_size=3, unique=True),
     ),
-    content=GOOD_CONTENTS | st.builds(_with_extras, GOOD_CONTENTS, EXTRAS),
+    content=GOOD_CONTENTS,
+    reply_to=maybe(GOOD_REFS),
 )

@@ -1,10 +1,8 @@
-"""What the SDK is sent and what it has kept: frames of a server, answers of history, failed calls, a damaged store."""
+"""What the SDK is sent: frames of a server, answers of history, failed calls."""
 
 import random
 import sqlite3
 from contextlib import closing, suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -16,15 +14,11 @@ from hypothesis import strategies as st
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client import status, wire
-from messaging_client.commands import mark_read, react, send_message
-from messaging_client.errors import ClientFailed, MessagingError, StoreFailed
-from messaging_client.events import Event, NewMessage, ReactionChanged, ReadMark, ReceivedMark, Snapshot
-from messaging_client.kept import Kept, KeptCommand
+from messaging_client.errors import ClientFailed
 from messaging_client.protocol import Protocol
-from messaging_client.settings import ClientSettings
-from messaging_client.steps import Connect, End, Load
-from messaging_client.store import _TABLES, FileStore, _apply, _read
-from messaging_client.values import Conversation, HistoryMessage, Message, MessageRef, NotifyLevel
+from messaging_client.store import _TABLES, _read
+from messaging_client.values import HistoryMessage
+from tests.fuzz.application import SETTINGS, Application, look_at_conversation, look_at_message
 from tests.fuzz.strategies import (
     CURSOR_TEXT,
     DURATIONS,
@@ -43,7 +37,6 @@ from tests.fuzz.strategies import (
 from tests.fuzz.subjects import subject
 from tests.fuzz.test_records import EVENTS, MESSAGES
 
-SETTINGS = ClientSettings(max_event_bytes=20_000)
 ENUMS = st.integers(0, 20) | INT32
 COMMAND_IDS = st.integers(0, 6) | UINT64
 LIMITS = st.builds(
@@ -116,120 +109,6 @@ def _at(event: messaging.Event, cursor: str) -> messaging.Event:
     moved.CopyFrom(event)
     moved.cursor = cursor
     return moved
-
-
-class Application:
-    """A protocol with a store behind it, in the hands of an application that looks at everything it is given."""
-
-    def __init__(self, store: sqlite3.Connection) -> None:
-        self.store = store
-        self.now_s = 1_000.0
-        self.protocol = Protocol(SETTINGS, Kept(), random.Random(1))
-        self._posted = 0
-
-    def step(self, name: str, how: Any) -> None:
-        getattr(self, name)(how)
-        self.protocol.outbox.settled.clear()
-        for change in self.protocol.take_journal():
-            _apply(self.store, change)
-        if self.protocol.stream is None:
-            self._go_on()
-        assert self.protocol.due_s(self.now_s) == self.protocol.due_s(self.now_s), "not a number"
-
-    def frame(self, data: bytes) -> None:
-        try:
-            updates = messaging.ConnectResponse.FromString(data).updates
-        except DecodeError:
-            return self.end("INTERNAL")
-        return self.protocol.received(updates, self.now_s)
-
-    def post(self, kind: int) -> None:
-        self._submit(kind, posted=True)
-
-    def send(self, kind: int) -> None:
-        self._submit(kind, posted=False)
-
-    def _submit(self, kind: int, *, posted: bool) -> None:
-        self._posted += 1
-        ref = MessageRef("c" * 22, "bob", f"m{kind}", 1)
-        makers = (
-            lambda: send_message("hi", "bob", "", None, NotifyLevel.NORMAL, f"m{self._posted}"),
-            lambda: send_message("hi", (), "c" * 22, ref, NotifyLevel.NORMAL, f"m{self._posted}"),
-            lambda: react(ref, "+", ("bob",), removed=False),
-            lambda: mark_read(ref, ()),
-        )
-        with suppress(MessagingError):
-            self.protocol.submit(makers[kind](), posted=posted)
-
-    def write(self, times: int) -> None:
-        for _ in range(times):
-            self.protocol.on_time(self.now_s)
-            frame = self.protocol.next_frame(self.now_s)
-            if frame is not None:
-                assert frame.SerializeToString()
-
-    def take(self, times: int) -> None:
-        for _ in range(times):
-            event = self.protocol.hand_over(self.now_s)
-            if event is not None:
-                look_at(event)
-
-    def wait(self, seconds: float) -> None:
-        self.now_s += seconds
-        self.protocol.on_time(self.now_s)
-        if self.protocol.wants_end(self.now_s):
-            self.end("CANCELLED")
-
-    def end(self, code: str) -> None:
-        if self.protocol.stream is not None:
-            self.protocol.stream_ended(End(code), self.now_s)
-
-    def loaded(self, cursor: str) -> None:
-        if isinstance(self.protocol.next_step(self.now_s), Load) and self.protocol.stream is None:
-            self.protocol.loaded(cursor, (), True, (), self.now_s)
-
-    def _go_on(self) -> None:
-        self.now_s += 1.0
-        if isinstance(self.protocol.next_step(self.now_s), Connect):
-            assert self.protocol.connect(self.now_s).SerializeToString()
-
-
-def look_at(event: Event) -> None:
-    """What an application may ask of an event."""
-    match event:
-        case NewMessage():
-            look_at_message(event.message)
-        case ReactionChanged():
-            assert event.changed_at.tzinfo
-            look_at_ref(event.message)
-        case ReceivedMark() | ReadMark():
-            look_at_ref(event.through)
-        case Snapshot():
-            for conversation in event.conversations:
-                look_at_conversation(conversation)
-
-
-def look_at_ref(ref: MessageRef) -> None:
-    assert ref.sent_at.tzinfo
-    assert wire.ref_from(wire.ref_to(ref)) == ref
-
-
-def look_at_message(message: Message) -> None:
-    look_at_ref(message.ref)
-    if message.reply_to is not None:
-        look_at_ref(message.reply_to)
-    with suppress(ValueError):
-        assert wire.content_to(message.content).IsInitialized()
-
-
-def look_at_conversation(conversation: Conversation) -> None:
-    if conversation.last_message is not None:
-        look_at_message(conversation.last_message.message)
-    refs = [conversation.read_through]
-    for peer in conversation.peer_marks:
-        refs += [peer.received_through, peer.read_through]
-    for ref in filter(None, refs):
-        look_at_ref(ref)
 
 
 @subject(share=15, steps=STEPS)
@@ -335,112 +214,3 @@ def test_failed_calls(code: grpc.StatusCode, details: str | None, trailer: bytes
     failure = status.failure_of(error)
     assert str(failure)
     assert isinstance(failure.limit, int)
-
-
-GOOD_COMMAND = send_message("hi", "bob", "", None, NotifyLevel.NORMAL, "m1").command.SerializeToString()
-CELLS = st.one_of(st.none(), INT64, TEXT, st.floats(), st.binary(max_size=8), st.just(GOOD_COMMAND))
-REFUSALS = st.sampled_from(
-    (
-        '{"reason": "TOO_LARGE", "detail": "x", "field": "f", "limit": 1, "retry_after_s": null}',
-        '{"reason": "NEW", "detail": "x"}',
-        '{"reason": "OTHER", "detail": "x", "extra": 1}',
-        "[]",
-        "{",
-        "[" * 3_000,
-        '{"reason": [], "detail": {}}',
-    )
-)
-ROWS = st.tuples(
-    st.sampled_from(("m1", "m2")) | CELLS,
-    st.just("lane") | CELLS,
-    st.just(GOOD_COMMAND) | encodings(st.just(messaging.Command(ping=messaging.Ping()))) | CELLS,
-    st.none() | CELLS,
-    st.none() | REFUSALS | CELLS,
-)
-ABOUT = st.dictionaries(st.sampled_from(("cursor", "user_id", "x")), CELLS, max_size=3)
-
-
-@subject(share=4, rows=st.lists(ROWS, max_size=3), about=ABOUT, bad_text=st.booleans())
-@example([("m1", "lane", b"\xff", None, None)], {}, False)
-@example([("m1", "lane", GOOD_COMMAND, None, "{")], {}, False)
-@example([("m1", "lane", "text", None, None)], {}, False)
-@example([], {"cursor": b"\xff"}, False)
-@example([], {}, True)
-def test_store_rows(rows: list[tuple[Any, ...]], about: dict[str, Any], bad_text: bool) -> None:
-    """A store whose rows hold anything is what it held, or StoreFailed; never something a client stumbles over later."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.executescript(_TABLES)
-        for name, value in about.items():
-            connection.execute("insert or ignore into about values (?, ?)", (name, value))
-        for row in rows:
-            connection.execute(
-                "insert or ignore into commands (id, lane, command, tried_at_us, refusal) values (?, ?, ?, ?, ?)",
-                row,
-            )
-        if bad_text:
-            connection.execute("insert or replace into about values ('cursor', cast(x'ff' as text))")
-        store = FileStore("none")
-        try:
-            with store._failures():
-                kept = _read(connection)
-        except StoreFailed as failed:
-            assert "none" in str(failed)
-            return
-        start(kept)
-
-
-def start(kept: Kept) -> None:
-    """A client starts on what was kept."""
-    protocol = Protocol(SETTINGS, kept, random.Random(1))
-    step = protocol.next_step(0.0)
-    assert isinstance(step, Connect | Load)
-    if isinstance(step, Connect):
-        assert protocol.connect(0.0).SerializeToString()
-    for each in protocol.outbox.uncertain():
-        assert wire.timestamp(each.tried_at_us).IsInitialized()
-    assert all(isinstance(each, KeptCommand) for each in kept.commands)
-    while (event := protocol.hand_over(0.0)) is not None:
-        look_at(event)
-
-
-def _whole_file() -> bytes:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "store"
-        with closing(sqlite3.connect(path)) as connection:
-            connection.executescript(_TABLES)
-            connection.execute(
-                "insert into commands (id, lane, command) values ('m1', 'lane', ?)", (GOOD_COMMAND,)
-            )
-            connection.execute("insert into about values ('cursor', 'c')")
-            connection.execute("pragma user_version = 1")
-            connection.commit()
-        return path.read_bytes()
-
-
-FILE = _whole_file()
-
-
-@subject(
-    share=1,
-    short=40,
-    edits=st.lists(
-        st.tuples(st.integers(0, len(FILE)) | st.integers(0, 100), st.binary(max_size=4)), max_size=4
-    ),
-    length=st.integers(0, len(FILE)) | st.just(len(FILE)),
-)
-def test_store_files(edits: list[tuple[int, bytes]], length: int) -> None:
-    """A store's file with anything in it opens and can be written, or is StoreFailed."""
-    data = bytearray(FILE[:length])
-    for at, new in edits:
-        data[at : at + len(new)] = new
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "store"
-        path.write_bytes(data)
-        store = FileStore(path)
-        try:
-            start(store.load())
-            store.commit(())
-        except StoreFailed as failed:
-            assert str(path) in str(failed)
-        finally:
-            store.close()

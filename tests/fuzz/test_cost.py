@@ -14,7 +14,7 @@ from messaging_server.content import encode_content
 from messaging_server.session import Session
 from tests.fuzz.cell import Call, moment, run, running_cell
 from tests.fuzz.strategies import INCARNATION, field, groups
-from tests.fuzz.test_session import Stream
+from tests.fuzz.stream import Stream
 
 SIZE = Limits().max_frame_bytes
 MOST = 100
