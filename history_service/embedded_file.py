@@ -50,7 +50,7 @@ def prepare(folder: Path) -> Lock:
         with closing(connect(path)) as connection:
             _check(connection, path)
         sync_folder(folder)
-    except (sqlite3.Error, NotDurable) as error:
+    except (sqlite3.Error, NotDurable, UnicodeDecodeError) as error:  # SQLite's errors quote the file
         lock.release()
         raise StoreError(f"{path} cannot be opened: {error}") from error
     except BaseException:

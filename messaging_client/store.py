@@ -104,7 +104,8 @@ class FileStore:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise StoreInUse(f"{self.path} is in use by another client") from error
             raise StoreFailed(f"{self.path}: {error}") from error
-        except (sqlite3.Error, StoreFailed) as error:
+        except (sqlite3.Error, StoreFailed, UnicodeDecodeError) as error:
+            # SQLite's errors quote the file, in which damage may have left anything.
             raise StoreFailed(f"{self.path}: {error}") from error
 
 

@@ -118,6 +118,9 @@ FILE = _whole_file()
     ),
     length=st.integers(0, len(FILE)) | st.just(len(FILE)),
 )
+@example(
+    [(FILE.index(b"tablesqlite_sequence"), b"\xff")], len(FILE)
+)  # SQLite's error quotes what is no UTF-8
 def test_store_files(edits: list[tuple[int, bytes]], length: int) -> None:
     """A store's file with anything in it opens and can be written, or is StoreFailed."""
     data = bytearray(FILE[:length])
