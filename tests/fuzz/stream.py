@@ -260,8 +260,10 @@ def judge_watcher(cell: Cell, call: Call) -> None:
     offsets = [decode_cursor(event.cursor).offset for event in events]
     assert offsets == sorted(set(offsets))
     told = [event.message for event in events if event.HasField("message")]
-    origins = [reading for reading in cell.readings() if reading.origin and reading.logged.kind == 1]
+    origins = [reading.origin for reading in cell.readings() if reading.origin]
     named = [
-        messaging.Event.FromString(r.logged.event).message for r in origins if "bob" in r.recipients
-    ]  # retries, too
+        messaging.Event.FromString(origin.logged.event).message  # retries, too: the owner here tells all
+        for origin in origins
+        if origin.logged.kind == 1 and "bob" in origin.participant_ids
+    ]
     assert sorted(map(repr, told)) == sorted(map(repr, named))
