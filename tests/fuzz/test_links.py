@@ -14,6 +14,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from session_link.grpc_link import FRAME_BYTES, _frames, _ServerGrpcEnd
 from session_link.in_process import in_process_link
 from session_link.port import LinkBroken, LinkClosed, LinkRefused
+from session_link.routed import FromOwner, from_message
 from tests.fuzz.cell import Call, moment, run, running_cell
 from tests.fuzz.strategies import (
     INCARNATION,
@@ -126,7 +127,7 @@ async def _link(messages: list[link.OwnerMessage]) -> None:
             owner.send([_attached(attach) for attach in asked])
             await moment()
             for message in messages:
-                owner.send([message])
+                owner.send([from_message(message)])
                 await moment()
             await moment(2.0)
         await owner.close()
@@ -175,16 +176,16 @@ def test_link_frames(frames: list[bytes]) -> None:
 
 async def _receive(frames: list[bytes]) -> None:
     end = _ServerGrpcEnd(_Frames(frames), 1_000_000)  # type: ignore[arg-type]
-    got: list[link.OwnerMessage] = []
+    got: list[FromOwner] = []
     with suppress(LinkClosed):
         while True:
             got += await end.receive()
     await end.close()
-    sent: list[link.OwnerMessage] = []
+    sent: list[FromOwner] = []
     broken = False
     for frame in frames:
         try:
-            sent += link.LinkRequest.FromString(frame).messages
+            sent += map(from_message, link.LinkRequest.FromString(frame).messages)
         except DecodeError:
             broken = True
             break
