@@ -15,14 +15,15 @@ AnyMessage = Message | HistoryMessage | MessageRef
 """Whatever names a message."""
 
 
+_NOTIFY_LEVELS = {level: level.name_of_contract for level in NotifyLevel}
+
+
 def new_id() -> str:
     """A UUIDv7 (RFC 9562): the time in milliseconds, and 74 random bits. Two tries of a send share it."""
-    value = int.from_bytes(os.urandom(16), "big")
-    value = value & ~(0xFFFFFFFFFFFF << 80) | (time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF) << 80
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    now = f"{time.time_ns() // 1_000_000 & 0xFFFFFFFFFFFF:012x}"
+    random = os.urandom(10).hex()
+    variant = "89ab"[int(random[3], 16) & 3]
+    return f"{now[:8]}-{now[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
 
 
 def users(named: Users) -> list[str]:
@@ -51,7 +52,7 @@ def send_message(
         raise ValueError("a message goes either to users or to a conversation")
     encoded = wire.content_to(Content(text=content) if isinstance(content, str) else content)
     send = messaging.SendMessage(
-        message_id=message_id or new_id(), content=encoded, notify=notify.name_of_contract
+        message_id=message_id or new_id(), content=encoded, notify=_NOTIFY_LEVELS[notify]
     )
     if conversation_id:
         send.conversation_id = conversation_id

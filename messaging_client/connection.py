@@ -25,7 +25,7 @@ from messaging_client.errors import CallFailed, ClientFailed, NotDone, Reason
 from messaging_client.events import Event
 from messaging_client.keeper import Keeper
 from messaging_client.kept import Store
-from messaging_client.outgoing import Outgoing
+from messaging_client.outgoing import NEVER_S, Outgoing
 from messaging_client.protocol import Protocol
 from messaging_client.seeking import SNAPSHOT_CONVERSATIONS, seek
 from messaging_client.settings import ClientSettings
@@ -36,6 +36,8 @@ _log = logging.getLogger("messaging_client")
 _CALL_S = 30.0
 """For one call, or one new token."""
 _LEAST_SLEEP_S = 0.001
+_LEAST_TICK_S = 0.02
+"""Between two looks at the clock, unless something becomes due earlier: what is due may wait for the writer."""
 _AGAIN = frozenset((grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED))
 
 Answer = TypeVar("Answer")
@@ -63,6 +65,8 @@ class Connection:
         self._runner: asyncio.Task[None] | None = None
         self._background: set[asyncio.Future[Any]] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._tick_s = -NEVER_S
+        """When the clock looks again."""
         self._is_waited_for = False
         self._is_closed = False
         # Who waits: the runner, the writer, the reader, the clock, the application.
@@ -137,7 +141,7 @@ class Connection:
     async def _outcome(self, id_: str, future: asyncio.Future[None], timeout_s: float | None) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.shield(future)
+                await future
         except TimeoutError:
             error = self._withdraw(id_, future)
             if error is not None:
@@ -155,13 +159,12 @@ class Connection:
         await self._keeper.keep()
 
     def _withdraw(self, id_: str, future: asyncio.Future[None]) -> Exception | None:
-        if future.done():
-            return None if future.cancelled() else future.exception()  # type: ignore[return-value]
+        if not future.cancelled():  # it has come at the last moment
+            return future.exception()  # type: ignore[return-value]
         waiting = self._waiting[id_]
         waiting.remove(future)
         if not waiting:
             del self._waiting[id_]
-        future.cancel()
         error = self.protocol.withdraw(id_)
         self._changed()
         return error
@@ -330,7 +333,8 @@ class Connection:
                 if frame is None:
                     await self._writable.wait()
                     continue
-                self._ticked.set()
+                self._readable.set()  # outcomes are waited for
+                self._wake_clock()
                 await self._keeper.keep()
                 await call.write(frame)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, ClientFailed):
@@ -347,7 +351,8 @@ class Connection:
                 self._in_background(self._refresh())
             self._hand_out()
             self._writable.set()
-            await _sleep(self._ticked, protocol.due_s(now_s) - now_s)
+            self._tick_s = max(protocol.due_s(now_s), now_s + _LEAST_TICK_S)
+            await _sleep(self._ticked, self._tick_s - now_s)
 
     async def _refresh(self) -> None:
         try:
@@ -362,9 +367,17 @@ class Connection:
     # What follows a change.
 
     def _changed(self) -> None:
+        """Wake whoever has something to do. Where it happens with each message, nobody else."""
         self._hand_out()
-        for event in (self._stepped, self._writable, self._readable, self._ticked):
-            event.set()
+        self._stepped.set()
+        self._readable.set()
+        if self.protocol.has_frame():
+            self._writable.set()
+        self._wake_clock()
+
+    def _wake_clock(self) -> None:
+        if self.protocol.due_s(clock.now_s()) < self._tick_s:
+            self._ticked.set()
 
     def _hand_out(self) -> None:
         """Give outcomes to those who wait, have changes kept, and end the stream if that is wanted."""

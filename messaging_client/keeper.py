@@ -57,7 +57,7 @@ class Keeper:
         if not self.is_durable:
             self._taken += len(self._protocol.journal)
             self._kept = self._taken
-            self._protocol.take_journal()
+            self._protocol.journal.clear()
         elif isinstance(self._protocol.failure, StoreFailed):
             return  # what was lost must not be followed: the file stays as it was before
         elif self._keeping is None and self._protocol.journal:

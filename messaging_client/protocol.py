@@ -133,9 +133,16 @@ class Protocol:
 
     def take_journal(self) -> list[Change]:
         """The changes to make now. Of the cursors only the last counts."""
-        last = max((i for i, change in enumerate(self.journal) if isinstance(change, Moved)), default=-1)
-        changes = [c for i, c in enumerate(self.journal) if i >= last or not isinstance(c, Moved)]
+        changes: list[Change] = []
+        has_moved = False
+        for change in reversed(self.journal):
+            if not isinstance(change, Moved):
+                changes.append(change)
+            elif not has_moved:
+                changes.append(change)
+                has_moved = True
         self.journal.clear()
+        changes.reverse()
         return changes
 
     # What the shell is to do.
@@ -177,6 +184,11 @@ class Protocol:
             self._reopen_to_look(now_s)
             self._tell_refused()
         return messaging.ConnectRequest(commands=commands) if commands else None
+
+    def has_frame(self) -> bool:
+        """Whether `next_frame` may have something that does not wait for a time."""
+        stream = self.stream
+        return stream is not None and stream.welcomed and (self.outbox.has_ready() or bool(self._token))
 
     def wants_end(self, now_s: float) -> bool:
         """Whether the stream must be ended now."""

@@ -19,17 +19,43 @@ class Slot(Enum):
     REFRESH = auto()
 
 
+class Deadline:
+    """When something must have happened, for a program that may stand still: what came meanwhile is read first."""
+
+    __slots__ = ("_had_last_chance", "due_s")
+
+    def __init__(self, due_s: float = NEVER_S) -> None:
+        self.due_s = due_s
+        self._had_last_chance = False
+
+    def set(self, due_s: float) -> None:
+        """From now on it is this one; NEVER_S for none."""
+        self.due_s = due_s
+        self._had_last_chance = False
+
+    def has_passed(self, now_s: float) -> bool:
+        """Whether it is over. At first there is a moment left, and another one each time the program stood still."""
+        if now_s < self.due_s:
+            return False
+        is_late = now_s >= self.due_s + _STALL_S
+        if self._had_last_chance and not is_late:
+            return True
+        self._had_last_chance = not is_late
+        self.due_s = now_s + _STALL_S
+        return False
+
+
 class Stream:
     """State of one Connect stream."""
 
     __slots__ = (
-        "_due_s",
-        "_had_last_chance",
+        "_answered_by",
         "_last_id",
         "_local_to_server_us",
         "_ping_interval_s",
         "_ping_s",
         "_settings",
+        "_written_by",
         "in_flight",
         "is_broken",
         "is_deaf",
@@ -54,9 +80,10 @@ class Stream:
         """Not to connect again before this."""
         self._settings = settings
         self._last_id = 0
-        self._due_s = now_s + settings.open_timeout_s
-        """When the answer to hello or to the ping must be there."""
-        self._had_last_chance = False
+        self._answered_by = Deadline(now_s + settings.open_timeout_s)
+        """For the answer to hello or to the ping."""
+        self._written_by = Deadline()
+        """For a ping that is due, and cannot be written while the connection takes nothing."""
         self._ping_s = NEVER_S
         self._ping_interval_s = settings.ping_interval_s
         self._local_to_server_us = 0
@@ -95,7 +122,7 @@ class Stream:
     def opened(self, welcome: messaging.Welcome, now_s: float) -> None:
         """The cell has answered hello."""
         self.welcomed = True
-        self._answered()
+        self._answered_by.set(NEVER_S)
         self.view.limits = welcome.limits
         self._ping_interval_s = wire.seconds(welcome.ping_interval) or self._settings.ping_interval_s
         self._ping_s = now_s + self._ping_interval_s
@@ -107,15 +134,19 @@ class Stream:
 
     def ping(self, now_s: float) -> messaging.Command | None:
         """A ping, if it is time for one."""
-        if now_s < self._ping_s or self._due_s != NEVER_S or self.is_leaving:
+        if not self._wants_ping(now_s):
             return None
         self._ping_s = now_s + self._ping_interval_s
-        self._due_s = now_s + self._settings.pong_timeout_s
+        self._written_by.set(NEVER_S)
+        self._answered_by.set(now_s + self._settings.pong_timeout_s)
         return self.numbered(messaging.Command(ping=messaging.Ping()), Slot.PING)
 
     def ponged(self) -> None:
         """The ping was answered."""
-        self._answered()
+        self._answered_by.set(NEVER_S)
+
+    def _wants_ping(self, now_s: float) -> bool:
+        return now_s >= self._ping_s and self._answered_by.due_s == NEVER_S and not self.is_leaving
 
     def leave(self, by_s: float, reconnect_s: float = 0.0) -> None:
         """Send no more, and end when everything has its outcome or at `by_s`."""
@@ -132,22 +163,15 @@ class Stream:
         return self.is_broken or (self.is_leaving and (now_s >= self.leave_by_s or not self.outgoing()))
 
     def on_time(self, now_s: float) -> None:
-        """Find out whether the cell has answered in time. What came while our own loop stood still is read first."""
-        if now_s < self._due_s:
-            return
-        is_late = now_s >= self._due_s + _STALL_S
-        if self._had_last_chance and not is_late:
+        """Find out whether the cell has answered, and whether it takes what it is sent, in time."""
+        if self._wants_ping(now_s) and self._written_by.due_s == NEVER_S:
+            self._written_by.set(now_s + self._settings.pong_timeout_s)
+        if self._answered_by.has_passed(now_s) or self._written_by.has_passed(now_s):
             self.is_broken = True
-        else:
-            self._had_last_chance = not is_late
-            self._due_s = now_s + _STALL_S
-
-    def _answered(self) -> None:
-        self._due_s = NEVER_S
-        self._had_last_chance = False
 
     def due_s(self) -> float:
         """When `on_time` or `ping` has something to do."""
+        due_s = min(self._answered_by.due_s, self._written_by.due_s)
         if self.is_leaving:
-            return min(self._due_s, self.leave_by_s)
-        return self._ping_s if self._due_s == NEVER_S else self._due_s
+            return min(due_s, self.leave_by_s)
+        return self._ping_s if due_s == NEVER_S else due_s

@@ -69,6 +69,23 @@ def test_a_program_that_stood_still_reads_first(late_s: float) -> None:
     assert stream.ping(290.0) is not None
 
 
+def test_a_ping_that_cannot_be_written_breaks_it_too() -> None:
+    """A connection that takes nothing: the ping is due and stays so, without keeping the clock busy."""
+    stream = opened()
+    stream.on_time(30.0)
+    assert stream.due_s() == 45.0
+    stream.on_time(45.0)
+    assert not stream.wants_end(45.0)
+    stream.on_time(46.0)
+    assert stream.wants_end(46.0)
+    written = opened()
+    written.on_time(30.0)
+    assert written.ping(44.0) is not None
+    written.on_time(46.0)
+    assert not written.is_broken
+    assert written.due_s() == 59.0
+
+
 def test_leaving_waits_for_outcomes_until_its_time() -> None:
     """Nothing new is sent; it ends when the last outcome is there, or when time is up."""
     stream = opened()
