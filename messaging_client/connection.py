@@ -22,7 +22,7 @@ from messaging_client import clock, status, wire
 from messaging_client.backoff import Backoff
 from messaging_client.channels import Channels
 from messaging_client.errors import CallFailed, ClientFailed, NotDone, Reason
-from messaging_client.events import Event
+from messaging_client.events import Event, Snapshot
 from messaging_client.keeper import Keeper
 from messaging_client.kept import Store
 from messaging_client.outgoing import NEVER_S, Outgoing
@@ -68,6 +68,8 @@ class Connection:
         self._tick_s = -NEVER_S
         """When the clock looks again."""
         self._is_waited_for = False
+        self._has_snapshot = False
+        """Whether the application was handed a snapshot last."""
         self._is_closed = False
         # Who waits: the runner, the writer, the reader, the clock, the application.
         self._stepped, self._writable, self._readable = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -179,9 +181,15 @@ class Connection:
         try:
             while not self._is_closed:
                 self._arrived.clear()
+                if self._has_snapshot:
+                    await (
+                        self.confirm()
+                    )  # or the next process would start later, and not be given what comes now
+                    self._has_snapshot = False
                 event = self.protocol.hand_over(clock.now_s())
                 self._changed()
                 if event is not None:
+                    self._has_snapshot = isinstance(event, Snapshot)
                     return event
                 if not self._is_closed:
                     self.protocol.check()

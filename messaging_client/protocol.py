@@ -78,8 +78,6 @@ class Protocol:
         self._useless = 0
         self._has_worked = False
         """Whether this client ever had a whole stream."""
-        self._trouble = ""
-        """Why there is no stream now, in words."""
         self._token = ""
         self._token_expires_us: int | None = None
         self._receipts = Receipts()
@@ -97,7 +95,8 @@ class Protocol:
 
     def withdraw(self, id_: str) -> MessagingError | None:
         """Nobody waits any more; see Outbox.withdraw."""
-        return self.outbox.withdraw(id_, self._trouble)
+        has_stream = self.stream is not None and self.stream.welcomed
+        return self.outbox.withdraw(id_, "" if has_stream else self.trouble)
 
     def hand_over(self, now_s: float) -> Event | None:
         """The next event; the one before is taken thereby."""
@@ -341,7 +340,6 @@ class Protocol:
             self.user_id = welcome.user_id
             self.journal.append(OfUser(welcome.user_id))
         stream.opened(welcome, now_s)
-        self._trouble = ""
         self._receipts.opened(stream.view.number)
         self._refused_tokens = 0
         self._log_seen = welcome.log_incarnation or self._log
@@ -493,7 +491,8 @@ class Protocol:
     def _ended_by_cell(self, end: End, now_s: float) -> None:
         if self.failure is None:
             self.trouble = end.detail or end.code
-        self._tell_trouble(end)
+            level = logging.INFO if self._backoff.failures else logging.WARNING
+            _log.log(level, "there is no stream to the cell now, another is tried: %s", self.trouble)
         self._not_before_s = now_s + (end.retry_after_s or 0.0) + self._backoff.failed()
         if end.code == "UNAUTHENTICATED":
             self._refused_tokens += 1
@@ -508,9 +507,3 @@ class Protocol:
             self._useless += 1
             if self._useless >= _USELESS_STREAMS:
                 self.fail(ClientFailed(f"{end.code}: {end.detail}"))
-
-    def _tell_trouble(self, end: End) -> None:
-        self._trouble = f"{end.code}: {end.detail}" if end.detail else end.code
-        if self.failure is None:
-            level = logging.INFO if self._backoff.failures else logging.WARNING
-            _log.log(level, "there is no stream to the cell now, another is tried: %s", self._trouble)

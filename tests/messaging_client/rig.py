@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.commands import send_message
 from messaging_client.errors import MessagingError, NotDone, OutcomeUnknown
-from messaging_client.events import Event, NewMessage, NotSent
+from messaging_client.events import Event, NewMessage, NotSent, Snapshot
 from messaging_client.kept import Drop, Kept, Moved, OfLog, OfUser, Put, Refused, Tried
 from messaging_client.outgoing import Outgoing
 from messaging_client.protocol import Protocol
@@ -129,6 +129,9 @@ class Rig:
             self.taken.append(self.holds)
             if isinstance(self.holds, NotSent):
                 self.unsent.add(self.holds.message_id)
+        if isinstance(self.holds, Snapshot):
+            self.protocol.take(self.now_s)
+            self.commit()  # before anything behind it is handed over
         self.holds = self.protocol.hand_over(self.now_s)
         if self.holds is not None:
             self.handed.append(self.holds)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ from messaging_client import (
     WrongUser,
     connection,
 )
-from messaging_client.kept import Kept, OfUser
+from messaging_client.kept import Change, Kept, Moved, OfUser
 from tests.messaging_client.scripted_cell import Script, Talk, message_event, scripted_cell
 
 QUICK = ClientSettings(backoff_s=0.05, max_backoff_s=0.2, leave_s=0.5)
@@ -836,6 +836,47 @@ async def test_a_store_is_of_one_client_and_one_user(tmp_path: Path) -> None:
                 await client.online()
 
 
+async def test_a_snapshot_is_taken_for_good_before_anything_behind_it_is_given(tmp_path: Path) -> None:
+    """Or a process that is killed then would start later the next time, and not be given again what it had in hand."""
+    changes: list[object] = []
+
+    class Spied(FileStore):
+        def commit(self, more: Sequence[Change]) -> None:
+            super().commit(more)
+            changes.extend(more)
+
+    async def script(talk: Talk) -> None:
+        await talk.open()
+        await talk.tell(message_event("c1", "one"))
+        await talk.accept_all()
+
+    store = Spied(tmp_path / "client.db")
+    async with scripted_cell(script) as cell, client_of(cell.address, store=store) as client:
+        await take(client.events(), 2)
+        assert Moved("snapshot-1") in changes
+        assert Moved("c1") not in changes
+
+
+async def test_a_full_disk_ends_the_client_and_spoils_nothing(tmp_path: Path) -> None:
+    """SQLite's own answer to a full disk: the post is refused, and the file holds what had been promised before."""
+    path = tmp_path / "client.db"
+    store = FileStore(path)
+    async with client_of("127.0.0.1:1", store=store) as client:
+        await client.post("small", to="bob", message_id="small")
+        assert store._connection is not None
+        store._connection.execute("pragma max_page_count = 8")
+        with pytest.raises(StoreFailed, match="full"):
+            await client.post("x" * 60_000, to="bob", message_id="large")
+        with pytest.raises(StoreFailed, match="full"):
+            await client.post("again", to="bob")
+        with pytest.raises(StoreFailed, match="full"):
+            await anext(client.events())
+        await client.close()
+    heir = FileStore(path)
+    assert [command.id for command in heir.load().commands] == ["small"]
+    heir.close()
+
+
 class FullStore:
     """A disk that becomes full."""
 
@@ -913,6 +954,53 @@ async def test_a_cancelled_send_is_given_up() -> None:
         sending.cancel()
         await asyncio.wait([sending])
         assert client.pending == 0
+
+
+async def test_a_send_may_be_cancelled_at_any_point() -> None:
+    """Sent or not, it is not tried again, and nothing is left of it; the same id sent again finds out what became of it."""
+    seen: list[str] = []
+    answering = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        await talk.open()
+        while True:
+            command = await talk.command()
+            seen.append(command.send_message.message_id)
+            if answering.is_set():
+                await talk.accept(command)
+
+    async with scripted_cell(script, script) as cell, client_of(cell.address) as client:
+        await client.online()
+        for steps in range(12):
+            sending = asyncio.create_task(client.send("hi", to=f"user{steps}", message_id=f"m{steps}"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            assert client.pending == 0
+            assert client._connection._waiting == {}
+        before = len(seen)
+        answering.set()
+        assert await client.send("hi", to="user11", message_id="m11") == "m11"
+        assert seen[before:].count("m11") == 1
+
+
+async def test_a_cancelled_post_is_in_the_outbox(tmp_path: Path) -> None:
+    """Once `post` has begun it is not called back: it is sent, by this process or a later one."""
+    path = tmp_path / "client.db"
+    client = client_of("127.0.0.1:1", store=FileStore(path))
+    await client.start()
+    posting = asyncio.create_task(client.post("hi", to="bob", message_id="one"))
+    await asyncio.sleep(0)
+    posting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await posting
+    assert client.pending == 1
+    await client.close()
+    heir = FileStore(path)
+    assert [command.id for command in heir.load().commands] == ["one"]
+    heir.close()
 
 
 async def test_wrong_use_is_a_value_error() -> None:
