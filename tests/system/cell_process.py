@@ -67,6 +67,7 @@ class CellProcess:
             "listen": self.address,
             "data_folder": self.data_folder,
             "jwt_secret": SECRET,
+            "insecure": "true",
             "drain_s": 2,
             **settings,
         }
