@@ -14,6 +14,7 @@ import grpc
 from cell.messaging.v1 import messaging_pb2 as messaging
 from event_log.port import Assignment, Fate, NewRecord
 from event_log.reader import PartitionReader, Reading, Verdict
+from messaging_core.events import positioned
 from messaging_core.limits import Limits
 from messaging_server.server import MessagingServer
 from messaging_server.settings import ServerSettings
@@ -130,9 +131,13 @@ class Cell:
         return found
 
     def effective(self, kind: int = 1) -> list[Reading]:
-        """Origins that count. Nothing in the log is unreadable."""
+        """Origins that count. Nothing in the log is unreadable, here or by whoever is told of it."""
         readings = self.readings()
-        assert all(reading.verdict is not Verdict.UNREADABLE for reading in readings)
+        for reading in readings:
+            assert reading.verdict is not Verdict.UNREADABLE
+            if reading.verdict is Verdict.EFFECTIVE:
+                told = positioned(reading.logged, bytes(8), 0, reading.offset, reading.time_us, reading.event)
+                assert messaging.ConnectResponse.FromString(told.piece).updates[0].HasField("event")
         return [r for r in readings if r.verdict is Verdict.EFFECTIVE and r.origin and r.logged.kind == kind]
 
 

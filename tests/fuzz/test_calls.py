@@ -42,7 +42,7 @@ REQUESTS = encodings(
 )
 
 
-@subject(share=12, data=REQUESTS)
+@subject(share=12, short=50, data=REQUESTS)
 def test_execute(data: bytes) -> None:
     """Whatever is asked: one outcome a command, in order, or a refusal by name."""
     run(_execute(data))
@@ -71,6 +71,7 @@ async def _execute(data: bytes) -> None:
 
 @subject(
     share=12,
+    short=50,
     data=encodings(a(messaging.SendMessageRequest, send_message=maybe(SENDS | GOOD_SENDS), traceparent=TEXT)),
     token=st.sampled_from(("ann", "ann", "ann", "bad", None, "a b", "é", "~" * 256)),
 )
@@ -96,7 +97,7 @@ async def _send_message(data: bytes, token: str | None) -> None:
         assert message.content == asked.content
 
 
-@subject(share=6, data=encodings(a(messaging.SubscribeRequest, hello=maybe(HELLOS))))
+@subject(share=6, short=50, data=encodings(a(messaging.SubscribeRequest, hello=maybe(HELLOS))))
 def test_subscribe(data: bytes) -> None:
     """Whatever opens a stream of updates: it is opened and all that was missed comes, or it ends by name."""
     run(_subscribe(data))

@@ -153,7 +153,7 @@ CONVERSATIONS = st.builds(
 )
 
 
-@subject(share=4, data=encodings(CONVERSATIONS), shown=SHOWN)
+@subject(share=4, short=50, data=encodings(CONVERSATIONS), shown=SHOWN)
 def test_history_answers(data: bytes, shown: history.HistoryMessage) -> None:
     """Whatever history answers is a value that an application can look at."""
     with suppress(DecodeError):

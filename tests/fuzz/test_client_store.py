@@ -50,7 +50,7 @@ ROWS = st.tuples(
 ABOUT = st.dictionaries(st.sampled_from(("cursor", "user_id", "x")), CELLS, max_size=3)
 
 
-@subject(share=4, rows=st.lists(ROWS, max_size=3), about=ABOUT, bad_text=st.booleans())
+@subject(share=4, short=50, rows=st.lists(ROWS, max_size=3), about=ABOUT, bad_text=st.booleans())
 @example([("m1", "lane", b"\xff", None, None)], {}, False)
 @example([("m1", "lane", GOOD_COMMAND, None, "{")], {}, False)
 @example([("m1", "lane", "text", None, None)], {}, False)

@@ -197,7 +197,7 @@ ANSWERS = {
 """history.proto; here everything is up."""
 
 
-@subject(share=20, asked=ASKED, user=st.sampled_from(("ann", "ann", "ann", "cy", "a b")))
+@subject(share=20, short=50, asked=ASKED, user=st.sampled_from(("ann", "ann", "ann", "cy", "a b")))
 def test_history_requests(asked: tuple[str, bytes], user: str) -> None:
     """Whatever is asked of history is answered, or refused by name; never with what the caller may not see."""
     run(_ask(*asked, user))

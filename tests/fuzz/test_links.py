@@ -143,7 +143,7 @@ async def _link(messages: list[link.OwnerMessage]) -> None:
             assert call.status is grpc.StatusCode.OUT_OF_RANGE
 
 
-@subject(share=8, messages=st.lists(OWNER_MESSAGES, max_size=5))
+@subject(share=8, short=50, messages=st.lists(OWNER_MESSAGES, max_size=5))
 @example(_bad_ref())
 def test_owner_messages(messages: list[link.OwnerMessage]) -> None:
     """Whatever an owner says, its link ends by name or goes on, and streams outlive it."""
@@ -168,7 +168,7 @@ class _Frames:
         pass
 
 
-@subject(share=8, frames=st.lists(LINK_FRAMES, max_size=3))
+@subject(share=8, short=50, frames=st.lists(LINK_FRAMES, max_size=3))
 def test_link_frames(frames: list[bytes]) -> None:
     """Frames of a link give their messages in order up to the first that does not parse, which is told apart."""
     run(_receive(frames))
@@ -195,6 +195,7 @@ async def _receive(frames: list[bytes]) -> None:
 
 @subject(
     share=3,
+    short=50,
     messages=st.lists(OWNER_MESSAGES.map(lambda message: message.SerializeToString()), max_size=6),
     large=st.booleans(),
 )

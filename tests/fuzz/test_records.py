@@ -193,6 +193,7 @@ ATTACHES = st.builds(
 
 @subject(
     share=12,
+    short=50,
     steps=STEPS,
     attaches=st.lists(st.tuples(st.integers(0, 6), ATTACHES, st.booleans()), max_size=4),
 )
@@ -247,7 +248,7 @@ def poison(seconds: int, nanos: int) -> bytes:
     return log.Record(origin=log.Origin(logged=logged, participant_ids=["ann"])).SerializeToString()
 
 
-@subject(share=12, steps=STEPS, shared_above=st.integers(1, 3))
+@subject(share=12, short=50, steps=STEPS, shared_above=st.integers(1, 3))
 @example([(poison(253_402_300_799, 2_000_000_000), 1, 1)], 3)
 @example([(poison(-62_135_596_800, -1_000_000_000), 1, 1)], 3)
 def test_stored(steps: list[tuple[bytes, int, int]], shared_above: int) -> None:
