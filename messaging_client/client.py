@@ -57,7 +57,8 @@ class Client:
 
         `address` is host:port, or a name that gRPC resolves. `token` is an access token, or an async function that gives a
         fresh one. `credentials` are for TLS (`grpc.ssl_channel_credentials()`); without them the connection is plain.
-        `store` keeps outbox and cursor, by default in memory only; see FileStore.
+        `store` keeps outbox and cursor, by default in memory only; see FileStore. `channel_options` go to gRPC as they are.
+        Raises TypeError or ValueError for what cannot be a token; whether it holds, the cell tells later.
         """
         self._connection = Connection(
             address,
@@ -143,6 +144,8 @@ class Client:
         A message to the same place is sent after those sent there before. `message_id` is made here unless the application
         has an id of its own for what it says, 1 to 64 of [A-Za-z0-9_-]: the same id again is the same message.
 
+        Cancelled, it is not tried again; if a stream had it by then, it may be there.
+
         Raises NotDone, OutcomeUnknown, ClientFailed; ValueError unless there is exactly one of `to` and `conversation_id`.
         """
         outgoing = commands.send_message(content, to, conversation_id, reply_to, notify, message_id)
@@ -154,12 +157,19 @@ class Client:
         message: Message | HistoryMessage,
         content: str | Content,
         *,
+        notify: NotifyLevel = NotifyLevel.NORMAL,
+        message_id: str = "",
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> str:
         """Answer a message in its conversation; as `send`."""
         ref = commands.ref_of(message)
         return await self.send(
-            content, conversation_id=ref.conversation_id, reply_to=ref, timeout_s=timeout_s
+            content,
+            conversation_id=ref.conversation_id,
+            reply_to=ref,
+            notify=notify,
+            message_id=message_id,
+            timeout_s=timeout_s,
         )
 
     async def post(
@@ -191,7 +201,10 @@ class Client:
         participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
-        """Add a reaction (an emoji, say) to a message. `participants`, everyone else there, saves the cell a look-up."""
+        """Add a reaction (an emoji, say) to a message. `participants`, everyone else there, saves the cell a look-up.
+
+        A reaction is state: after OutcomeUnknown, just call again. Raises as `send`.
+        """
         await self._connection.perform(commands.react(message, key, participants, removed=False), timeout_s)
 
     async def unreact(
@@ -202,7 +215,7 @@ class Client:
         participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
-        """Take a reaction back; no error if it is not there."""
+        """Take a reaction back; no error if it is not there. As `react`."""
         await self._connection.perform(commands.react(message, key, participants, removed=True), timeout_s)
 
     async def mark_read(
@@ -212,7 +225,7 @@ class Client:
         participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
-        """Say that the user has read the message's conversation through it. Implies received; never goes back."""
+        """Say that the user has read its conversation through a message; implies received, never goes back. As `react`."""
         await self._connection.perform(commands.mark_read(message, participants), timeout_s)
 
     def acknowledge(self, event: CellEvent) -> None:

@@ -125,6 +125,25 @@ async def test_the_echo_service_answers_once_although_it_is_killed(cell: CellPro
         assert echoes == [*wanted, "the end"]
 
 
+async def test_threads_share_a_client(cell: CellProcess, tmp_path: Path) -> None:
+    """A program that is not async sends from three threads, and ends by itself."""
+    async with Client(cell.address, token("hearer")) as client:
+        await client.online()
+        with example("from_threads.py", cell, "threads", tmp_path, "hearer", "hello") as process:
+            assert await asyncio.to_thread(process.wait, LONG_S) == 0, (tmp_path / "output").read_text()
+        async with asyncio.timeout(LONG_S):
+            got = {await next_text(client) for _ in range(3)}
+    assert got == {"hello (1)", "hello (2)", "hello (3)"}
+    assert (tmp_path / "output").read_text().count("accepted as") == 3
+
+
+async def next_text(client: Client) -> str:
+    async for event in client.events():
+        if isinstance(event, NewMessage):
+            return event.message.text
+    raise AssertionError("the client was closed")
+
+
 async def test_the_notifier_tells_what_is_unread_and_what_comes(cell: CellProcess, tmp_path: Path) -> None:
     """First the conversations with unread messages, then each message, with a bell."""
     async with Client(cell.address, token("writer")) as client:
