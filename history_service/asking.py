@@ -69,9 +69,12 @@ def window(request: history.ListMessagesRequest, conversation: str) -> Window:
 
 def named_messages(refs: Sequence[messaging.MessageRef]) -> list[tuple[str, MessageKey]]:
     """The messages that are asked for by name."""
-    if not 1 <= len(refs) <= MAX_NAMED_MESSAGES:
-        detail = f"messages must be 1 to {MAX_NAMED_MESSAGES}, not {len(refs)}"
-        raise invalid("messages", detail, MAX_NAMED_MESSAGES)
+    if not refs:
+        raise invalid("messages", "messages must name at least one")
+    if len(refs) > MAX_NAMED_MESSAGES:
+        detail = f"messages must be at most {MAX_NAMED_MESSAGES}, not {len(refs)}"
+        reason = messaging.REJECTED_REASON_TOO_LARGE
+        raise Refused(reason, detail, field="messages", limit=MAX_NAMED_MESSAGES)
     return [_message(ref, f"messages[{number}]") for number, ref in enumerate(refs)]
 
 
@@ -119,8 +122,11 @@ def _conversation_id(value: str, path: str) -> str:
 
 
 def _check_users(users: Sequence[str], path: str, limit: int) -> None:
-    if not 1 <= len(users) <= limit:
-        raise invalid(path, f"{path} must be 1 to {limit}, not {len(users)}", limit)
+    if not users:
+        raise invalid(path, f"{path} must name at least one user")
+    if len(users) > limit:
+        reason = messaging.REJECTED_REASON_TOO_MANY_RECIPIENTS
+        raise Refused(reason, f"{path} must be at most {limit}, not {len(users)}", field=path, limit=limit)
     seen: set[str] = set()
     for number, user in enumerate(users):
         if not is_user_id(user):

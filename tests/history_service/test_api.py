@@ -242,11 +242,6 @@ class TestEveryCall:
             ),
             (
                 "GetConversation",
-                history.GetConversationRequest(conversation=with_users(map(str, range(11)))),
-                "conversation.with.user_ids",
-            ),
-            (
-                "GetConversation",
                 history.GetConversationRequest(conversation=with_users(["a", "b c"])),
                 "conversation.with.user_ids[1]",
             ),
@@ -256,11 +251,6 @@ class TestEveryCall:
                 "conversation.with.user_ids[1]",
             ),
             ("GetMessages", history.GetMessagesRequest(), "messages"),
-            (
-                "GetMessages",
-                history.GetMessagesRequest(messages=[reference(["a"], "a", "m", 1)] * 101),
-                "messages",
-            ),
             (
                 "GetMessages",
                 history.GetMessagesRequest(messages=[reference(["a"], "a", "m", 1), messaging.MessageRef()]),
@@ -282,6 +272,19 @@ class TestEveryCall:
         info = error_info(error)
         assert (info.reason, info.metadata["field"]) == ("INVALID_FIELD", field)
         assert field.split("[")[0] in str(error.details())
+
+    async def test_names_the_limit_that_was_passed(self, cell: Served) -> None:
+        """More than the limit is INVALID_ARGUMENT too, with the reason that sends have for it, and the limit."""
+        users = history.GetConversationRequest(conversation=with_users(map(str, range(11))))
+        names = history.GetMessagesRequest(messages=[reference(["a"], "a", "m", 1)] * 101)
+        for method, request_, reason, field, limit in (
+            ("GetConversation", users, "TOO_MANY_RECIPIENTS", "conversation.with.user_ids", "10"),
+            ("GetMessages", names, "TOO_LARGE", "messages", "100"),
+        ):
+            error = await refusal(cell, method, request_)
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            info = error_info(error)
+            assert (info.reason, info.metadata["field"], info.metadata["limit"]) == (reason, field, limit)
 
 
 class TestListMessages:

@@ -37,11 +37,11 @@ class Answer:
     reason: "messaging.RejectedReason"
     field: str = ""
     limit: int | str = 0
-    """A number, or the name of one in Welcome.limits."""
+    """A number, or the name of one in Welcome.limits or the settings."""
     status: StatusCode | None = None
     """None = that of the reason."""
-    ends: bool = False
-    """Whether the stream ends."""
+    ends: bool | None = False
+    """Whether the stream ends; None where there is none."""
     outcome: "messaging.RejectedOutcome" = NOT_DONE
     hint: bool | None = None
     """Whether it says when to try again; None = as the reason does."""
@@ -56,7 +56,7 @@ class Answer:
         """Whether it says when to try again."""
         return RULES[self.reason].retry_after_s is not None if self.hint is None else self.hint
 
-    def check_rejected(self, rejected: messaging.Rejected, limits: messaging.Limits | None = None) -> None:
+    def check_rejected(self, rejected: messaging.Rejected, limits: object = None) -> None:
         """It is this answer, as an outcome of one command."""
         assert (rejected.reason, rejected.field) == (self.reason, self.field), rejected
         assert rejected.outcome == self.outcome
@@ -64,7 +64,7 @@ class Answer:
         self._check_limit(rejected.limit, limits)
         _check_detail(rejected.detail)
 
-    def check_error(self, error: grpc.aio.AioRpcError, limits: messaging.Limits | None = None) -> None:
+    def check_error(self, error: grpc.aio.AioRpcError, limits: object = None) -> None:
         """It is this answer, as the status of a call. Nothing else was in flight there."""
         alone = replace(self, outcome=NOT_DONE)
         alone.check_end(error.code(), error.details() or "", error.trailing_metadata() or (), limits)
@@ -74,7 +74,7 @@ class Answer:
         code: StatusCode,
         detail: str,
         trailing: Iterable[tuple[str, str | bytes]],
-        limits: messaging.Limits | None = None,
+        limits: object = None,
     ) -> None:
         """It is this answer, as the end of a stream."""
         assert code == self.code, detail
@@ -98,16 +98,15 @@ class Answer:
             f"`{self.field}`" if self.field else "",
             limit if self.limit else "",
             f"`{self.code.name}`",
-            "ends" if self.ends else "goes on",
+            {True: "ends", False: "goes on", None: ""}[self.ends],
             "not done" if self.outcome == NOT_DONE else "unknown",
             "yes" if self.has_hint else "",
         )
 
-    def _check_limit(self, limit: int, limits: messaging.Limits | None) -> None:
+    def _check_limit(self, limit: int, limits: object) -> None:
         if isinstance(self.limit, int):
             assert limit == self.limit
         else:
-            assert limits is not None
             assert limit == getattr(limits, self.limit)
 
 

@@ -1,7 +1,7 @@
 """Questions to history that are refused."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 from grpc import StatusCode
@@ -9,7 +9,14 @@ from grpc import StatusCode
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from tests.system.history_pages import by_id, with_users
-from tests.system.wrong_use.answers import CURSOR_INVALID, INVALID, NOT_FOUND, Answer
+from tests.system.wrong_use.answers import (
+    CURSOR_INVALID,
+    INVALID,
+    NOT_FOUND,
+    TOO_LARGE,
+    TOO_MANY_RECIPIENTS,
+    Answer,
+)
 from tests.system.wrong_use.commands import ELSEWHERE, PEER, Caller, ref
 
 METHODS = ("ListMessages", "GetMessages", "ListConversations", "GetConversation", "ListEvents")
@@ -27,6 +34,7 @@ class WrongCall:
 
 
 def _asked(what: str, answer: Answer, make: Callable[[Caller], Message]) -> WrongCall:
+    answer = replace(answer, ends=None)
     method = type(make(_NOBODY)).__name__.removesuffix("Request")
     return WrongCall(f"{method}: {what}", method, lambda caller: make(caller).SerializeToString(), answer)
 
@@ -50,7 +58,7 @@ _USERS = "conversation.with.user_ids"
 
 CALLS = (
     *(
-        WrongCall(f"{method}: what does not parse", method, lambda _: b"\x0a\xff", Answer(INVALID))
+        WrongCall(f"{method}: what does not parse", method, lambda _: b"\x0a\xff", Answer(INVALID, ends=None))
         for method in METHODS
     ),
     _asked("a negative page", _NO_PAGE, lambda _: _messages(page_size=-1)),
@@ -72,10 +80,10 @@ CALLS = (
         Answer(INVALID, "conversation.conversation_id"),
         lambda _: _messages(conversation=by_id("short")),
     ),
-    _asked("with nobody", Answer(INVALID, _USERS, 1_000), lambda _: _messages(conversation=with_users())),
+    _asked("with nobody", Answer(INVALID, _USERS), lambda _: _messages(conversation=with_users())),
     _asked(
         "with 1,001 users",
-        Answer(INVALID, _USERS, 1_000),
+        Answer(TOO_MANY_RECIPIENTS, _USERS, "max_recipients"),
         lambda _: _messages(conversation=with_users(*(f"u{n}" for n in range(1_001)))),
     ),
     _asked(
@@ -100,10 +108,10 @@ CALLS = (
         Answer(INVALID, "message.sent_at"),
         lambda caller: _messages(direction=_AROUND, message=ref(caller, sent_at=None)),
     ),
-    _asked("no names", Answer(INVALID, "messages", 100), lambda _: history.GetMessagesRequest()),
+    _asked("no names", Answer(INVALID, "messages"), lambda _: history.GetMessagesRequest()),
     _asked(
         "101 names",
-        Answer(INVALID, "messages", 100),
+        Answer(TOO_LARGE, "messages", 100),
         lambda _: history.GetMessagesRequest(messages=[ref()] * 101),
     ),
     _asked(

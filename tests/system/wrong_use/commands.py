@@ -191,6 +191,11 @@ COMMANDS = (
     # What.
     _sent("No content", _invalid("content"), content=None),
     _saying("Neither body nor attachments", _invalid("content")),
+    _sent(
+        "Content with a field to come",
+        Answer(UNSUPPORTED, "content"),
+        content=messaging.Content.FromString(b"\x0a\x01x\x7a\x00"),
+    ),
     _saying("Empty text", _invalid("content.text"), text=""),
     _saying("65,536 bytes of text", Answer(TOO_LARGE, "content", "max_content_bytes"), text="x" * 65_536),
     _saying(

@@ -38,8 +38,6 @@ class Store(EmbeddedStore):
     """The embedded store, which can be away."""
 
     away = False
-    reads_only = False
-    """Whether writes find no room."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in _CALLS and super().__getattribute__("away"):

@@ -38,7 +38,7 @@ OTHER_SERVER = Situation(
 )
 STREAMS = Situation(
     "More streams of a user than the limit",
-    Answer(TOO_MANY_IN_FLIGHT, limit=3, status=StatusCode.RESOURCE_EXHAUSTED, ends=True),
+    Answer(TOO_MANY_IN_FLIGHT, limit="max_streams_per_user", status=StatusCode.RESOURCE_EXHAUSTED, ends=True),
 )
 TOKEN_RUN_OUT = Situation("The token runs out", ending(TOKEN_INVALID))
 LOG_FULL = Situation("The disk of the log is full", Answer(UNAVAILABLE))

@@ -129,7 +129,9 @@ async def _say_frames(
 async def _say_call(client: PlainClient, caller: Caller, row: WrongCall) -> None:
     call: Any = client.channel.unary_unary(f"/cell.history.v1.HistoryService/{row.method}")
     request = row.make(caller)
-    row.answer.check_error(await _refused(call(request, metadata=client.metadata)))
+    assert client.welcome is not None
+    error = await _refused(call(request, metadata=client.metadata))
+    row.answer.check_error(error, client.welcome.limits)
 
 
 async def _say_token(cell: CellProcess, client: PlainClient, row: WrongToken, way: str) -> None:

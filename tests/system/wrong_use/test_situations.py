@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -24,10 +25,11 @@ pytestmark = pytest.mark.timeout(180)
 
 MAX_IN_FLIGHT = 32
 MAX_SENDS = 40
+MAX_STREAMS = 3
 SETTINGS = {
     "max_in_flight": MAX_IN_FLIGHT,
     "max_sends_per_second": MAX_SENDS,
-    "max_streams_per_user": situations.STREAMS.answer.limit,
+    "max_streams_per_user": MAX_STREAMS,
     "jwt_leeway_s": 0,
 }
 LIMITS = messaging.Limits(max_in_flight=MAX_IN_FLIGHT, max_sends_per_second=MAX_SENDS)
@@ -210,7 +212,8 @@ async def test_a_user_has_so_many_streams(cell: CellProcess, connect: Connect, t
     async with connect(user_id) as one, connect(user_id, transport=transport) as two:
         async with connect(user_id, transport=transport) as three:
             heard = await say(cell.address, one.metadata, frame(hello()), done=False)
-            situations.STREAMS.answer.check_end(heard.code, heard.details, heard.trailing)
+            settings = SimpleNamespace(max_streams_per_user=MAX_STREAMS)
+            situations.STREAMS.answer.check_end(heard.code, heard.details, heard.trailing, settings)
             for client in (one, two, three):
                 await client.done(messaging.Command(ping=messaging.Ping()))
         async with connect(user_id) as again:
