@@ -20,12 +20,22 @@ def main(arguments: list[str]) -> int:
     """Run, and return the exit code."""
     options, command = _parse(arguments)
     chosen = [scenario for scenario in ALL if not options.only or scenario.name in options.only]
+    if options.subscribe:
+        chosen = [scenario for scenario in chosen if not scenario.needs_connect]
     if options.list:
         for scenario in chosen:
             print(f"{scenario.name}\n{textwrap.indent(scenario.rule, '    ')}")
         return 0
-    run = run_all(chosen, command, patience_s=options.patience, jobs=options.jobs, tell=_tell)
-    results = asyncio.run(run)
+    results = asyncio.run(
+        run_all(
+            chosen,
+            command,
+            patience_s=options.patience,
+            jobs=options.jobs,
+            has_connect=not options.subscribe,
+            tell=_tell,
+        )
+    )
     passed = sum(result.passed for result in results)
     print(f"{passed} of {len(results)} scenarios passed")
     if options.json is not None:
@@ -42,6 +52,9 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         "--list", action="store_true", help="tell the scenarios and their rules, and run none"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
+    parser.add_argument(
+        "--subscribe", action="store_true", help="for clients without Connect: they Subscribe and Execute"
+    )
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="scenarios at the same time (4)")
     parser.add_argument(
         "--patience", type=float, default=20.0, metavar="S", help="seconds to wait for what must come (20)"

@@ -12,18 +12,22 @@ from google.protobuf import text_format
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import says
+from check.conformance.executing import Executing
 from check.conformance.manners import Manners
 from check.conformance.watch import Broken, Watch, expect
 
-_CONNECT = "/cell.messaging.v1.MessagingService/Connect"
+_MESSAGING = "/cell.messaging.v1.MessagingService/"
 _HISTORY = "/cell.history.v1.HistoryService/"
 _COURTESIES = frozenset(("acknowledge", "mark_received"))
 
 
 class Stream:
-    """One Connect stream, from the cell's side. Pings and acknowledgements are answered by themselves."""
+    """One stream, from the cell's side. Pings and acknowledgements are answered by themselves.
 
-    def __init__(self, cell: "Cell", number: int, context: Any) -> None:
+    It is a Connect stream; or, with `hello` given, a Subscribe stream, whose client sends by Execute.
+    """
+
+    def __init__(self, cell: "Cell", number: int, context: Any, hello: messaging.Hello | None) -> None:
         self.number = number
         self.opened_s = cell.now_s()
         metadata = dict(context.invocation_metadata())
@@ -40,6 +44,9 @@ class Stream:
         self._pings_s: asyncio.Queue[float] = asyncio.Queue()
         self._commands: asyncio.Queue[messaging.Command] = asyncio.Queue()
         self._hello: asyncio.Future[messaging.Hello] = asyncio.get_running_loop().create_future()
+        self._reads = hello is None
+        if hello is not None:
+            self._hello.set_result(hello)
         self._end: asyncio.Future[grpc.StatusCode] = asyncio.get_running_loop().create_future()
 
     # What a script does.
@@ -70,12 +77,19 @@ class Stream:
             self._manners.said(update)
             self._cell.given.add(says.cursor_of(update))
             self._cell.watch.note(f"stream {self.number} <- {_line(update) or '(an unknown update)'}")
-        frame = messaging.ConnectResponse(updates=updates).SerializeToString()
+        told = [update for update in updates if not self._cell.executing.answer(update)]
+        if updates and not told:
+            return
+        frame = messaging.ConnectResponse(updates=told).SerializeToString()
         try:
             async with self._writing:
                 await self._context.write(frame)
         except Exception:  # grpc has many ways to say it
             self.left.set()
+
+    async def any_command(self) -> messaging.Command:
+        """The next command of the application, however long it takes."""
+        return await self._commands.get()
 
     async def command(self, expected: str = "a command") -> messaging.Command:
         """The next command of the application."""
@@ -138,7 +152,7 @@ class Stream:
 
     async def serve(self) -> None:
         """Until the script ends it, or the client leaves."""
-        reading = asyncio.create_task(self._read())
+        reading = asyncio.create_task(self._read() if self._reads else asyncio.sleep(0))
         try:
             code = await self._end
         finally:
@@ -153,13 +167,14 @@ class Stream:
             while (frame := await self._context.read()) is not grpc.aio.EOF:
                 for command in self._manners.frame(frame):
                     self._cell.watch.note(f"stream {self.number} -> {_line(command)}")
-                    await self._take(command)
+                    await self.take(command)
         except Broken as broken:
             self._cell.watch.fail(str(broken))
         if not self._end.done():
             self._end.set_result(grpc.StatusCode.OK)
 
-    async def _take(self, command: messaging.Command) -> None:
+    async def take(self, command: messaging.Command) -> None:
+        """A command that came, on this stream or by a call beside it."""
         kind = command.WhichOneof("command")
         if kind == "hello":
             self._hello.set_result(command.hello)
@@ -181,8 +196,9 @@ class Stream:
 class Cell:
     """The scripted cell of one scenario."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, *, has_connect: bool = True) -> None:
         self.watch = watch
+        self.executing = Executing()
         self.address = ""
         self.limits = says.limits()
         """What Welcome tells."""
@@ -196,6 +212,7 @@ class Cell:
         """What ListMessages gives."""
         self.streams: list[Stream] = []
         self._arrived: asyncio.Queue[Stream] = asyncio.Queue()
+        self._has_connect = has_connect
 
     def now_s(self) -> float:
         """A clock that never goes back."""
@@ -203,7 +220,7 @@ class Cell:
 
     async def stream(self, *, times: int = 1) -> Stream:
         """The next stream that a client opens; `times` as Watch.wait."""
-        expected = f"stream {len(self.streams) - self._arrived.qsize() + 1}: a new Connect call"
+        expected = f"stream {len(self.streams) - self._arrived.qsize() + 1}: a new call"
         return await self.watch.wait(self._arrived.get(), expected, times=times)
 
     async def no_stream(self, why: str, *, for_s: float) -> None:
@@ -215,8 +232,12 @@ class Cell:
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method; grpc.GenericRpcHandler. Frames stay bytes, so that their size is known."""
         method = details.method or ""
-        if method == _CONNECT:
+        if method == _MESSAGING + "Connect" and self._has_connect:
             return grpc.stream_stream_rpc_method_handler(self._connect)
+        if method == _MESSAGING + "Subscribe" and not self._has_connect:
+            return grpc.unary_stream_rpc_method_handler(self._subscribe)
+        if method == _MESSAGING + "Execute" and not self._has_connect:
+            return grpc.unary_unary_rpc_method_handler(self._execute)
         answers: dict[str, tuple[Any, Any]] = {
             "ListConversations": (self._list_conversations, history.ListConversationsRequest),
             "ListMessages": (self._list_messages, history.ListMessagesRequest),
@@ -232,11 +253,40 @@ class Cell:
         )
 
     async def _connect(self, _: Any, context: Any) -> None:
-        stream = Stream(self, len(self.streams) + 1, context)
+        await self._serve(context, None)
+
+    async def _subscribe(self, request: Any, context: Any) -> None:
+        await self._serve(context, messaging.SubscribeRequest.FromString(request).hello)
+
+    async def _serve(self, context: Any, hello: messaging.Hello | None) -> None:
+        stream = Stream(self, len(self.streams) + 1, context, hello)
         self.streams.append(stream)
         self.watch.note(f"stream {stream.number} is opened")
         self._arrived.put_nowait(stream)
         await stream.serve()
+
+    async def _execute(self, encoded: Any, context: Any) -> bytes:
+        """The script answers as if the commands had come on the present stream; if that ends first, so does the call."""
+        commands = messaging.ExecuteRequest.FromString(encoded).commands
+        most = self.limits.max_commands_per_frame
+        if not 1 <= len(commands) <= most:
+            self.watch.fail(f"expected 1 to {most} commands in an Execute call; came: {len(commands)}")
+        stream = self.streams[-1] if self.streams else None
+        if stream is not None and not stream.left.is_set():
+            outcomes = [self.executing.begin(command) for command in commands]
+            for command in commands:
+                self.watch.note(f"Execute -> {_line(command)}")
+                await stream.take(command)
+            leaving = asyncio.create_task(stream.left.wait())
+            answered: set[asyncio.Future[Any]] = {*outcomes, leaving}
+            while not leaving.done() and not all(outcome.done() for outcome in outcomes):
+                _, answered = await asyncio.wait(answered, return_when=asyncio.FIRST_COMPLETED)
+            leaving.cancel()
+            if all(outcome.done() for outcome in outcomes):
+                told = [outcome.result() for outcome in outcomes]
+                return messaging.ExecuteResponse(outcomes=told).SerializeToString()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "by the script")
+        raise AssertionError("abort raises")
 
     async def _list_conversations(
         self, _: history.ListConversationsRequest, context: Any
@@ -271,10 +321,10 @@ class _Services(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
-async def scripted_cell(watch: Watch) -> AsyncIterator[Cell]:
-    """A cell on a free port."""
+async def scripted_cell(watch: Watch, *, has_connect: bool = True) -> AsyncIterator[Cell]:
+    """A cell on a free port: with Connect, or else with Subscribe and Execute."""
     server = grpc.aio.server(options=(("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)))
-    cell = Cell(watch)
+    cell = Cell(watch, has_connect=has_connect)
     server.add_generic_rpc_handlers((_Services(cell),))
     cell.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()

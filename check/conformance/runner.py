@@ -27,13 +27,19 @@ class Result:
     stderr: list[str] = field(default_factory=list)
 
 
-async def run_one(scenario: Scenario, command: Sequence[str], patience_s: float) -> Result:
+async def run_one(
+    scenario: Scenario, command: Sequence[str], patience_s: float, *, has_connect: bool = True
+) -> Result:
     """One scenario, with a cell and a driver process of its own."""
     watch = Watch(patience_s)
     started_s = time.monotonic()
     message, stderr = "", []
     try:
-        async with asyncio.timeout(_SCENARIO_S), scripted_cell(watch) as cell, driver(watch, command) as app:
+        async with (
+            asyncio.timeout(_SCENARIO_S),
+            scripted_cell(watch, has_connect=has_connect) as cell,
+            driver(watch, command) as app,
+        ):
             try:
                 await scenario.play(cell, app)
                 watch.check()
@@ -55,6 +61,7 @@ async def run_all(
     *,
     patience_s: float = 20.0,
     jobs: int = 4,
+    has_connect: bool = True,
     tell: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """All of them, a few at the same time; `tell` hears of each as it ends. Results are in the order of the scenarios."""
@@ -62,7 +69,7 @@ async def run_all(
 
     async def run(scenario: Scenario) -> Result:
         async with places:
-            result = await run_one(scenario, command, patience_s)
+            result = await run_one(scenario, command, patience_s, has_connect=has_connect)
             tell(result)
             return result
 

@@ -331,7 +331,7 @@ def closes_at_once() -> None:
     put(Connection, "flushed", impatient)
 
 
-@fault("it_comes_back_after_every_ending", "a new Connect call")
+@fault("it_comes_back_after_every_ending", "stream 2: a new call")
 def takes_an_ending_for_the_end() -> None:
     original = Protocol.next_step
 

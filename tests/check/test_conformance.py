@@ -35,6 +35,14 @@ def sdk_results() -> dict[str, Result]:
 
 
 @pytest.fixture(scope="module")
+def subscribing_results() -> dict[str, Result]:
+    chosen = [scenario for scenario in ALL if not scenario.needs_connect]
+    command = [sys.executable, "-m", "tests.check.subscribing_driver"]
+    results = asyncio.run(run_all(chosen, command, patience_s=60, jobs=8, has_connect=False))
+    return {result.name: result for result in results}
+
+
+@pytest.fixture(scope="module")
 def broken_results() -> dict[str, Result]:
     async def run(name: str, places: asyncio.Semaphore) -> Result:
         async with places:
@@ -52,6 +60,13 @@ def broken_results() -> dict[str, Result]:
 def test_the_python_sdk_keeps_the_rule(name: str, sdk_results: dict[str, Result]) -> None:
     """Every scenario passes with the driver of our own SDK."""
     result = sdk_results[name]
+    assert result.passed, "\n".join([result.message, *result.transcript, *result.stderr])
+
+
+@pytest.mark.parametrize("name", [scenario.name for scenario in ALL if not scenario.needs_connect])
+def test_a_client_that_subscribes_keeps_the_rule(name: str, subscribing_results: dict[str, Result]) -> None:
+    """What is not about a Connect stream holds for clients that have none, and passes with Subscribe and Execute."""
+    result = subscribing_results[name]
     assert result.passed, "\n".join([result.message, *result.transcript, *result.stderr])
 
 

@@ -5,8 +5,10 @@ import asyncio
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell, Stream
+from check.conformance.scenarios.scenario import needs_connect
 
 
+@needs_connect
 async def many_sends_keep_the_limits(cell: Cell, app: App) -> None:
     """Frames hold at most max_commands_per_frame commands, and at most max_in_flight are without an outcome.
 
@@ -35,6 +37,7 @@ async def a_frame_keeps_its_bytes(cell: Cell, app: App) -> None:
     await _accept_all(app, stream, tags)
 
 
+@needs_connect
 async def command_ids_rise(cell: Cell, app: App) -> None:
     """Command ids are above 0 and rise on each stream. A new stream may count anew.
 
@@ -49,6 +52,7 @@ async def command_ids_rise(cell: Cell, app: App) -> None:
         await stream.end()
 
 
+@needs_connect
 async def outcomes_in_any_order(cell: Cell, app: App) -> None:
     """Outcomes belong to commands by command_id, in whichever order they come.
 

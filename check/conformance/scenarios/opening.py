@@ -6,9 +6,11 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell
+from check.conformance.scenarios.scenario import needs_connect
 from check.conformance.watch import expect
 
 
+@needs_connect
 async def hello_first_and_once(cell: Cell, app: App) -> None:
     """The first command is `hello`, with the cursor to resume after, and there is no second one.
 
@@ -22,6 +24,7 @@ async def hello_first_and_once(cell: Cell, app: App) -> None:
     await app.outcome(sent, "accepted")
 
 
+@needs_connect
 async def nothing_before_welcome(cell: Cell, app: App) -> None:
     """Only `hello` is sent before Welcome has come.
 
@@ -74,6 +77,7 @@ async def the_token_on_every_call(cell: Cell, app: App) -> None:
     expect(set(cell.listings) == {"Bearer token-1"}, "the same on ListConversations", cell.listings)
 
 
+@needs_connect
 async def a_warning_refreshes_the_token_on_the_stream(cell: Cell, app: App) -> None:
     """On GoAway TOKEN_EXPIRING the client sends `refresh_token` with a new token, and the stream goes on.
 
@@ -92,6 +96,7 @@ async def a_warning_refreshes_the_token_on_the_stream(cell: Cell, app: App) -> N
     expect(len(cell.streams) == 1, "one stream", f"{len(cell.streams)} streams")
 
 
+@needs_connect
 async def a_token_is_refreshed_before_it_runs_out(cell: Cell, app: App) -> None:
     """Where Welcome tells token_expire_time the client refreshes before it, by the cell's clock and not by its own.
 
