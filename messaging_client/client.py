@@ -225,7 +225,7 @@ class Client:
         participants: Users = (),
         timeout_s: float | None = SEND_TIMEOUT_S,
     ) -> None:
-        """Say that the user has read its conversation through a message; implies received, never goes back. As `react`."""
+        """Say that the user has read a conversation through this message; implies received, never goes back. As `react`."""
         await self._connection.perform(commands.mark_read(message, participants), timeout_s)
 
     def acknowledge(self, event: CellEvent) -> None:
