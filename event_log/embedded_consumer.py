@@ -51,7 +51,8 @@ class EmbeddedConsumer(GroupConsumer):
         """See GroupConsumer.poll."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        await asyncio.sleep(0)  # or a consumer that is behind would never let the loop go
+        if self._ready or timeout_s <= 0:
+            await asyncio.sleep(0)  # or a consumer that is behind would never let the loop go
         self._check_open()
         if self._group.let_go(self):
             self._wake_group()

@@ -166,13 +166,18 @@ class Writer:
         return list(batches.values())
 
     def _transact(self, cycle: Cycle, batches: list[tuple[int, int, list[bytes]]], now_us: int) -> None:
+        """Each statement hands the interpreter to other threads and waits for it: so records alone are one statement."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        if batches:
+        if cycle.tasks:
+            connection.execute("BEGIN IMMEDIATE")
+            if batches:
+                file.insert_batches(connection, now_us, batches)
+            cycle.results = [task.run(connection) for task in cycle.tasks]
+            cycle.committing = True
+            connection.execute("COMMIT")
+        else:
+            cycle.committing = True
             file.insert_batches(connection, now_us, batches)
-        cycle.results = [task.run(connection) for task in cycle.tasks]
-        cycle.committing = True
-        connection.execute("COMMIT")
         self._checkpointer.wrote()
 
     def _fate_after(self, error: sqlite3.Error, committing: bool) -> Fate:

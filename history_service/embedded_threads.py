@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from history_service.embedded_file import FILE, transaction
 from history_service.port import StoreError, StoreUnavailable
-from messaging_core.sqlite import MAX_WAL_PAGES, end_if_fsync_failed
+from messaging_core.sqlite import end_if_fsync_failed
 
 R = TypeVar("R")
 
@@ -21,6 +21,8 @@ _MAX_WAITING = 4_096
 """Jobs that wait for the writer, and for the readers; beyond it a call fails as unavailable."""
 _CHECKPOINT_EVERY_ROWS = 8_192
 """Of a few hundred bytes each, in a page of their own at worst: 32 MiB of write-ahead log or so."""
+_MAX_WAL_PAGES = 16_384
+"""64 MiB: what readers that never all leave may let it grow to."""
 _HOPELESS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_NOTADB)
 """Errors that stay when one tries again."""
 
@@ -144,7 +146,7 @@ class WriteRunner:
 def _checkpoint(connection: sqlite3.Connection) -> None:
     try:
         _, pages, _ = connection.execute("pragma wal_checkpoint(passive)").fetchone()
-        if pages > MAX_WAL_PAGES:  # readers that never all left let it grow: wait for them
+        if pages > _MAX_WAL_PAGES:  # wait for readers to leave
             connection.execute("pragma wal_checkpoint(restart)").fetchone()
     except sqlite3.Error as error:
         end_if_fsync_failed(error)

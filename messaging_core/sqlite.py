@@ -15,8 +15,9 @@ _logger = logging.getLogger(__name__)
 BUSY_TIMEOUT_S = 10.0
 """How long a statement waits for another connection's lock."""
 CHECKPOINT_INTERVAL_S = 1.0
-MAX_WAL_PAGES = 16_384
-"""64 MiB: a write-ahead log longer than this is made to start over, which holds up writers while readers leave it."""
+MAX_WAL_PAGES = 2_048
+"""8 MiB: a write-ahead log longer than this is made to start over, which holds up writers while readers leave it. It is then
+written where it was before: a commit costs one write to the disk, where a file that grows costs several."""
 _RESTART_WAIT_MS = 100
 """For how long at most, at a time: a reader may stay for ever, writers must not wait for it."""
 _LOCK_FILE = "lock"

@@ -347,10 +347,8 @@ class FailingConnection:
     ("failing", "fate"),
     [
         (["INSERT"], Fate.NOT_APPENDED),
-        (["COMMIT"], Fate.NOT_APPENDED),
-        (["BEGIN"], Fate.NOT_APPENDED),
-        (["COMMIT", "BEGIN"], Fate.UNKNOWN),
-        (["COMMIT", "COMMIT"], Fate.UNKNOWN),
+        (["INSERT", "BEGIN"], Fate.UNKNOWN),
+        (["INSERT", "COMMIT"], Fate.UNKNOWN),
     ],
 )
 async def test_a_failed_transaction_has_a_certain_fate_or_an_unknown_one(
@@ -375,11 +373,51 @@ async def test_a_failed_transaction_has_a_certain_fate_or_an_unknown_one(
     await log.close()
 
 
+@pytest.mark.parametrize(
+    ("failing", "fate"),
+    [
+        (["BEGIN"], Fate.NOT_APPENDED),
+        (["COMMIT"], Fate.NOT_APPENDED),
+        (["COMMIT", "BEGIN"], Fate.UNKNOWN),
+        (["COMMIT", "COMMIT"], Fate.UNKNOWN),
+    ],
+)
+async def test_records_beside_a_commit_have_such_a_fate_too_and_the_commit_stands(
+    tmp_path: Path, failing: list[str], fate: Fate
+) -> None:
+    """Records that share a transaction with a group's commit fail as they would alone; the commit is written again."""
+    log = await open_embedded(tmp_path)
+    member = Member(log)
+    await poll_until(lambda: len(member.owned) == 4, member)
+    await append(log, (1, b"the group is written before this"))
+    writer = FailingConnection(log._writer._connection)
+    log._writer._connection = writer  # type: ignore[assignment]
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # holds up the writer until both wait for it
+    before = asyncio.create_task(append(log, (0, b"before")))
+    await eventually(lambda: not log._writer._queue.qsize() and log._pending_bytes > 0)
+    writer.failing = list(failing)
+    lost = asyncio.create_task(append(log, (0, b"lost")))
+    commit = asyncio.create_task(member.consumer.commit({0: Commit(0, "kept")}))
+    await eventually(lambda: log._writer._queue.qsize() == 2)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [s.fate for s in await before] == [Fate.APPENDED]
+    assert [s.fate for s in await lost] == [fate]
+    await commit
+    assert not writer.failing
+    assert await log.committed("group", [0]) == {0: Commit(0, "kept")}
+    assert [r.value for r in await log.read(0, 0, 1 << 20)] == [b"before"]
+    await member.consumer.close()
+    await log.close()
+
+
 async def test_a_commit_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """A group commit whose transaction fails twice raises LogUnavailable and does not stand; the next one does."""
     log = await open_embedded(tmp_path)
     member = Member(log)
     await poll_until(lambda: len(member.owned) == 4, member)
+    await append(log, (1, b"the group is written before this"))
     writer = FailingConnection(log._writer._connection)
     log._writer._connection = writer  # type: ignore[assignment]
     writer.failing = ["INSERT", "INSERT"]
