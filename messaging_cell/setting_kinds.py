@@ -21,6 +21,8 @@ class Kind(NamedTuple):
     """From text; raises ValueError, without a text of its own, for what is not allowed."""
     allowed: str
     """What is allowed, to end the sentence "It must be ..."."""
+    choices: tuple[str, ...] = ()
+    """All that is allowed, where it is a few words."""
 
 
 class Address(NamedTuple):
@@ -63,7 +65,7 @@ def one_of(*choices: str) -> Kind:
             raise ValueError
         return text
 
-    return Kind(read, "one of " + ", ".join(choices))
+    return Kind(read, "one of " + ", ".join(choices), choices)
 
 
 def _read_boolean(value: str) -> bool:

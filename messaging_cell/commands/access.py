@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _TOKEN_LIFETIME_S = 3_600.0
 _CONNECT_TIMEOUT_S = 5.0
 _ONLINE_TIMEOUT_S = 15.0
+_MOMENT_S = 0.1
 Result = TypeVar("Result")
 
 
@@ -68,9 +69,13 @@ class Access:
         finally:
             await client.close()
 
+    @property
+    def _has_tls(self) -> bool:
+        return self.settings.tls or self.settings.ca_file is not None
+
     def _credentials(self) -> "grpc.ChannelCredentials | None":
         """What the cell is trusted by; None without TLS. Raises CommandFailed."""
-        if not self.settings.tls and self.settings.ca_file is None:
+        if not self._has_tls:
             return None
         from messaging_cell.certificates import CertificatesRefused, channel_credentials
 
@@ -85,9 +90,19 @@ class Access:
             async with asyncio.timeout(_ONLINE_TIMEOUT_S):
                 await client.online()
         except TimeoutError:
-            raise CommandFailed(f"The cell at {self.settings.address} does not answer.", Exit.AWAY) from None
+            raise CommandFailed(await self._silence(client), Exit.AWAY) from None
         if client.user_id != self.user:
             raise CommandFailed(_of_another(self.token_source, client.user_id, self.user), Exit.USAGE)
+
+    async def _silence(self, client: "Client") -> str:
+        """What to say of a client that did not come online."""
+        from messaging_cell.terminal_text import trouble_text
+
+        said = f"What listens at {self.settings.address} does not answer as a cell does"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_MOMENT_S):
+                said += f": {trouble_text(await client.offline())}"
+        return f"{said}. Is it one, and is the connection meant to be {'plain' if self._has_tls else 'TLS'}?"
 
     async def _reach(self) -> None:
         """See whether somebody listens: at once, where the SDK would go on trying."""

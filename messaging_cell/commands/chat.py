@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messaging_cell.commands import options
+from messaging_cell.commands import completion, options
 from messaging_cell.commands.access import Access, access
 from messaging_cell.commands.options import CommandFailed, Exit
 
@@ -60,7 +60,13 @@ def chat(
     user: Annotated[str, typer.Argument(help="Who you are.", callback=options.user, metavar="USER")],
     peers: Annotated[
         list[str] | None,
-        typer.Argument(help="Whom to write to.", metavar="PEER", callback=options.users, show_default=False),
+        typer.Argument(
+            help="Whom to write to.",
+            metavar="PEER",
+            autocompletion=completion.peers,
+            callback=options.users,
+            show_default=False,
+        ),
     ] = None,
     address: options.Address = None,
     token: options.Token = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from messaging_cell.commands import options
+from messaging_cell.commands import completion, options
 from messaging_cell.commands.access import Access, access
 from messaging_cell.commands.options import CommandFailed
 from messaging_cell.terminal_times import FORMS
@@ -47,7 +47,10 @@ def add_to(app: typer.Typer) -> None:
 def show_history(
     user: Annotated[str, typer.Argument(help="Who reads.", callback=options.user, metavar="USER")],
     peers: Annotated[
-        list[str], typer.Argument(help="Who else is in it.", metavar="PEER", callback=options.users)
+        list[str],
+        typer.Argument(
+            help="Who else is in it.", metavar="PEER", autocompletion=completion.peers, callback=options.users
+        ),
     ],
     at: Annotated[str | None, typer.Option(help="Messages around this time.", metavar="TIME")] = None,
     before: Annotated[

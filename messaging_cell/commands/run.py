@@ -13,13 +13,26 @@ from typing import Annotated
 import typer
 
 from messaging_cell import runtime
+from messaging_cell.commands import options
+from messaging_cell.commands.completion import one_of
 from messaging_cell.commands.options import CommandFailed
 from messaging_cell.setting_sources import Row, load, rows
 from messaging_cell.settings import ClientSettings, Settings
 
-_HELP = """Run a cell: all its services in this process, its data in one folder. Ctrl-C stops it, a second Ctrl-C at once.
+_HELP = options.help_of(
+    """Run a cell: all its services in this process, its data in one folder. Ctrl-C stops it, a second Ctrl-C at once.
 
-Every setting can also be given as the variable in brackets; see docs/settings.md."""
+Without keys for access tokens it is in development mode: it makes a key of its own, and serves this machine only.""",
+    "cell run",
+    "cell run --listen 127.0.0.1:6000 --data-folder /var/lib/cell",
+    "CELL_JWT_JWKS_FILE=keys.json cell run --tls-cert-file server.pem --tls-key-file server.key",
+    settings="**Settings** Each can also be given as the variable in brackets. docs/settings.md has all.",
+    done="stopped as asked",
+    not_done="it could not start, or a part failed; what it accepted is safe",
+    away="",
+    interrupted="stopped at once, by a second Ctrl-C",
+    output_closed="",
+)
 _EXIT_AT_ONCE = 130
 
 
@@ -48,7 +61,14 @@ def _option(row: Row) -> object:
     default = row.default.replace("`", "")
     about = f"{row.setting.help} It must be {row.setting.kind.allowed}. Default: {default}. ({row.variable})"
     return Annotated[
-        str | None, typer.Option(row.flag, help=about, metavar="", rich_help_panel=row.setting.group)
+        str | None,
+        typer.Option(
+            row.flag,
+            help=about,
+            metavar="",
+            rich_help_panel=row.setting.group,
+            autocompletion=one_of(*row.setting.kind.choices),
+        ),
     ]
 
 

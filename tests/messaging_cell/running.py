@@ -136,3 +136,11 @@ def run(folder: Path, *arguments: str, given: str = "", **variables: str) -> sub
         timeout=DEADLINE_S,
         check=False,
     )
+
+
+def assert_said(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+    """How a command ended that could not do what was asked: its code, a few words, and no traceback."""
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    for words in said:
+        assert words in " ".join(re.sub("[│╭╰╮╯─]", " ", done.stderr).split())
+    assert "Traceback" not in done.stderr

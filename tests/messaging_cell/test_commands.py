@@ -1,7 +1,6 @@
 """The commands that talk to a running cell."""
 
 import json
-import re
 import shlex
 import signal
 import subprocess
@@ -10,17 +9,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.messaging_cell.running import CELL, DEADLINE_S, RunningCell, environment, run
+from tests.messaging_cell.running import CELL, DEADLINE_S, RunningCell, assert_said, environment, run
 
 NOBODY = "127.0.0.1:1"
-
-
-def assert_said(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
-    """How a command ended that could not do what was asked: its code, a few words, and no traceback."""
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    for words in said:
-        assert words in " ".join(re.sub("[│╭╰╮╯─]", " ", done.stderr).split())
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["chat"], ["send"], ["listen"], ["history"], ["token"]])
