@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from check.conformance.__main__ import main
-from check.conformance.runner import Result, run_all, run_one
+from check.conformance.runner import Result, run_one
 from check.conformance.scenarios import ALL
 from check.conformance.scenarios.endings import check_pauses
 from check.conformance.watch import Broken
@@ -18,6 +19,8 @@ from tests.check.broken_driver import FAULTS
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_DRIVER = [sys.executable, "-m", "check.conformance.python_driver"]
 BY_NAME = {scenario.name: scenario for scenario in ALL}
+FOR_ALL = [scenario.name for scenario in ALL if not scenario.needs_connect]
+"""Scenarios for clients that have no Connect stream, too."""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,51 +32,51 @@ def where_packages_are() -> None:
 
 
 @pytest.fixture(scope="module")
-def sdk_results() -> dict[str, Result]:
-    results = asyncio.run(run_all(ALL, PYTHON_DRIVER, patience_s=60, jobs=8))
-    return {result.name: result for result in results}
+def results() -> dict[tuple[str, str], Result]:
+    """Of every kind of client and name, run beside one another, because most of the time is spent waiting."""
 
-
-@pytest.fixture(scope="module")
-def subscribing_results() -> dict[str, Result]:
-    chosen = [scenario for scenario in ALL if not scenario.needs_connect]
-    command = [sys.executable, "-m", "tests.check.subscribing_driver"]
-    results = asyncio.run(run_all(chosen, command, patience_s=60, jobs=8, has_connect=False))
-    return {result.name: result for result in results}
-
-
-@pytest.fixture(scope="module")
-def broken_results() -> dict[str, Result]:
-    async def run(name: str, places: asyncio.Semaphore) -> Result:
+    async def run(kind: str, name: str, places: asyncio.Semaphore) -> tuple[tuple[str, str], Result]:
+        command, patience_s = PYTHON_DRIVER, 60.0
+        scenario = BY_NAME[FAULTS[name][1] if kind == "broken" else name]
+        if kind == "subscribing":
+            command = [sys.executable, "-m", "tests.check.subscribing_driver"]
+        elif kind == "broken":
+            command, patience_s = [sys.executable, "-m", "tests.check.broken_driver", name], 10.0
         async with places:
-            command = [sys.executable, "-m", "tests.check.broken_driver", name]
-            return await run_one(BY_NAME[FAULTS[name][1]], command, patience_s=10)
+            return (kind, name), await run_one(
+                scenario, command, patience_s, has_connect=kind != "subscribing"
+            )
 
-    async def run_everything() -> list[Result]:
-        places = asyncio.Semaphore(8)
-        return await asyncio.gather(*(run(name, places) for name in FAULTS))
+    async def run_everything() -> dict[tuple[str, str], Result]:
+        places = asyncio.Semaphore(10)
+        wanted = [
+            *product(["broken"], FAULTS),
+            *product(["sdk"], BY_NAME),
+            *product(["subscribing"], FOR_ALL),
+        ]
+        return dict(await asyncio.gather(*(run(kind, name, places) for kind, name in wanted)))
 
-    return dict(zip(FAULTS, asyncio.run(run_everything()), strict=True))
+    return asyncio.run(run_everything())
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_the_python_sdk_keeps_the_rule(name: str, sdk_results: dict[str, Result]) -> None:
+def test_the_python_sdk_keeps_the_rule(name: str, results: dict[tuple[str, str], Result]) -> None:
     """Every scenario passes with the driver of our own SDK."""
-    result = sdk_results[name]
+    result = results["sdk", name]
     assert result.passed, "\n".join([result.message, *result.transcript, *result.stderr])
 
 
-@pytest.mark.parametrize("name", [scenario.name for scenario in ALL if not scenario.needs_connect])
-def test_a_client_that_subscribes_keeps_the_rule(name: str, subscribing_results: dict[str, Result]) -> None:
+@pytest.mark.parametrize("name", FOR_ALL)
+def test_a_client_that_subscribes_keeps_the_rule(name: str, results: dict[tuple[str, str], Result]) -> None:
     """What is not about a Connect stream holds for clients that have none, and passes with Subscribe and Execute."""
-    result = subscribing_results[name]
+    result = results["subscribing", name]
     assert result.passed, "\n".join([result.message, *result.transcript, *result.stderr])
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_client_that_breaks_the_rule_is_caught(name: str, broken_results: dict[str, Result]) -> None:
+def test_a_client_that_breaks_the_rule_is_caught(name: str, results: dict[tuple[str, str], Result]) -> None:
     """The scenario of that rule fails, and says what was wrong."""
-    result = broken_results[name]
+    result = results["broken", name]
     assert not result.passed
     assert FAULTS[name][2] in result.message, "\n".join([result.message, *result.transcript, *result.stderr])
 
