@@ -299,7 +299,7 @@ async def test_a_client_gets_through_a_change_of_keys(tmp_path: Path) -> None:
         handler.end_headers()
         handler.wfile.write(served["keys"])
 
-    with serving(answer) as url, RunningCell(tmp_path, "--jwt-jwks-url", url) as cell:
+    with serving(answer) as url, RunningCell(tmp_path, "--jwt-jwks-url", url, "--insecure", "true") as cell:
         async with Client(cell.address, token("old")) as client:
             await client.send("with the old key", to="bob", timeout_s=DEADLINE_S)
         served["keys"] = jwks("old", "new")
