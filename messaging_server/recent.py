@@ -83,7 +83,7 @@ class Rates:
     """`rate` commands a second of each user, lasting, and a burst of as much again.
 
     Generic cell rate algorithm (ITU-T I.371): for each user the time until which what it has taken is paid for. Who is not
-    ahead of the clock has a full burst, and is forgotten.
+    ahead of the clock has a full burst, and is forgotten, one with each command that comes.
     """
 
     __slots__ = ("_bound", "_paid_until_s", "_step_s")
@@ -95,21 +95,21 @@ class Rates:
 
     def take(self, user_id: str, now_s: float) -> float:
         """Take one; 0, or if there is none the seconds until there is."""
-        paid_until_s = max(self._paid_until_s.pop(user_id, now_s), now_s) + self._step_s
-        wait_s = paid_until_s - now_s - _BURST_S
+        paid = self._paid_until_s
+        from_s = paid.pop(user_id, now_s)
+        if from_s < now_s:
+            from_s = now_s
+        until_s = from_s + self._step_s
+        wait_s = until_s - now_s - _BURST_S
         if wait_s > _ROUNDING_S:
-            self._paid_until_s[user_id] = paid_until_s - self._step_s
+            paid[user_id] = from_s
             return wait_s
-        self._paid_until_s[user_id] = paid_until_s
-        self._trim(now_s)
+        paid[user_id] = until_s
+        for oldest in paid:
+            if paid[oldest] <= now_s or len(paid) > self._bound:
+                del paid[oldest]
+            break
         return 0.0
 
     def __len__(self) -> int:
         return len(self._paid_until_s)
-
-    def _trim(self, now_s: float) -> None:
-        for _ in range(2):
-            oldest = next(iter(self._paid_until_s))
-            if self._paid_until_s[oldest] > now_s and len(self._paid_until_s) <= self._bound:
-                return
-            del self._paid_until_s[oldest]

@@ -59,8 +59,11 @@ def test_who_is_not_ahead_of_the_rate_is_forgotten() -> None:
         assert rates.take(f"u{n}", 1_000.5 + n / 1_000) == 0.0
     assert rates.take("hasty", 1_000.6) == 0.0
     for n in range(500):
-        rates.take(f"u{n}", 1_002.0 + n)
-    assert len(rates) <= 2
+        rates.take(f"v{n}", 1_002.0 + n)
+    assert len(rates) <= 501
+    for n in range(502):
+        rates.take("one", 2_000.0 + n)
+    assert len(rates) == 1
 
 
 def test_a_mark_that_does_not_rise_is_known() -> None:
