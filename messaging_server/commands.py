@@ -275,7 +275,7 @@ def _participants(
     recipients: messaging.Recipients, sender_id: str, limits: Limits, field: str
 ) -> tuple[str, ...]:
     """Everyone named and the sender, in byte order."""
-    user_ids = tuple(recipients.user_ids)
+    user_ids = tuple(recipients.user_ids[:])  # as in event_log/reader.py
     if len(user_ids) > limits.max_recipients:
         raise Refused(
             messaging.REJECTED_REASON_TOO_MANY_RECIPIENTS,
