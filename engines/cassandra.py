@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engines.artifacts import find_java, jars
 from engines.run_folder import RunFolder
-from engines.server import HOST, Server, ServerFailed, free_ports
+from engines.server import HOST, QUICK_START, Server, ServerFailed, free_ports
 
 DATACENTER = "datacenter1"
 """What the node's snitch calls it; clients that balance by datacenter must name it."""
@@ -27,15 +27,16 @@ class CassandraNode:
         passwords: bool = False,
         quick_tables: bool = False,
         settings: Mapping[str, str] | None = None,
+        quick_start: bool = True,
     ) -> None:
         """Write what the node needs; nothing runs before `start`.
 
         With `passwords` clients must log in, at first as SUPERUSER. With `quick_tables` tables are made and emptied ten
-        times as fast, but do not outlive a kill. `settings` go into cassandra.yaml; a value is YAML.
+        times as fast, but do not outlive a kill. `settings` go into cassandra.yaml; a value is YAML. Without `quick_start`
+        the node is as fast as it can be once it is warm, for measurements.
         """
         self.port, storage_port = free_ports(2)
-        folder = run.path / "cassandra"
-        folder.mkdir()
+        folder = run.new_folder("cassandra")
         yaml = {
             **_SMALL_AND_QUICK,
             **_folders(folder),
@@ -50,7 +51,7 @@ class CassandraNode:
         (folder / "logback.xml").write_text(_LOGGING)
         (folder / "triggers").mkdir()
         self._passwords = passwords
-        self.server = Server(run, "cassandra", _command(folder, quick_tables), self._answers)
+        self.server = Server(run, folder.name, _command(folder, quick_tables, quick_start), self._answers)
 
     @property
     def address(self) -> str:
@@ -101,11 +102,12 @@ def _ask(port: int, requests: Sequence[tuple[int, bytes]]) -> int:
     return opcode
 
 
-def _command(folder: Path, quick_tables: bool) -> list[str | Path]:
+def _command(folder: Path, quick_tables: bool, quick_start: bool) -> list[str | Path]:
     libraries = jars("cassandra")
     (jamm,) = libraries.glob("jamm-*.jar")
     return [
         find_java(),
+        *([QUICK_START] if quick_start else []),
         "-Xms512m",
         "-Xmx512m",
         "-XX:MaxDirectMemorySize=128m",

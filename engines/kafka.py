@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.artifacts import find_java, jars
 from engines.run_folder import RunFolder
-from engines.server import HOST, Server, ServerFailed, free_ports
+from engines.server import HOST, QUICK_START, Server, ServerFailed, free_ports
 
 PLAINTEXT = "PLAINTEXT"
 _HEAP = {1: "-Xmx384m", 3: "-Xmx320m"}
@@ -28,11 +28,13 @@ class KafkaCluster:
         protocols: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         scram_users: Mapping[str, str] | None = None,
+        quick_start: bool = True,
     ) -> None:
         """Write what the brokers need; nothing runs before `start`.
 
         `protocols` are those clients may use beside PLAINTEXT (`SSL`, `SASL_SSL`, `SASL_PLAINTEXT`), each on a port of
-        its own; `settings` go into server.properties; `scram_users` have their passwords under SCRAM-SHA-512.
+        its own; `settings` go into server.properties; `scram_users` have their passwords under SCRAM-SHA-512. Without
+        `quick_start` a broker is as fast as it can be once it is warm, for measurements.
         """
         if brokers not in (1, 3):
             raise ValueError(f"brokers is 1 or 3, not {brokers}")
@@ -40,6 +42,7 @@ class KafkaCluster:
         self._protocols = (PLAINTEXT, *protocols)
         self._settings = settings or {}
         self._scram_users = scram_users or {}
+        self._compiler = [QUICK_START] if quick_start else []
         self._java = find_java()
         self._classpath = f"{jars('kafka')}/*"
         self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -69,17 +72,15 @@ class KafkaCluster:
             broker.wait_ready()
 
     def _broker(self, at: int) -> Server:
-        name = f"kafka-{at + 1}"
-        folder = self._run.path / name
-        folder.mkdir()
+        folder = self._run.new_folder(f"kafka-{at + 1}")
         properties = folder / "server.properties"
         properties.write_text(
             "".join(f"{key}={value}\n" for key, value in self._properties(at, folder).items())
         )
         (folder / "log4j2.properties").write_text(_LOGGING)
         port = self._ports[at][PLAINTEXT]
-        command = [*self._jvm(folder), _HEAP[len(self._ports)], "kafka.Kafka", properties]
-        return Server(self._run, name, command, lambda: _answers(port))
+        command = [*self._jvm(folder), *self._compiler, _HEAP[len(self._ports)], "kafka.Kafka", properties]
+        return Server(self._run, folder.name, command, lambda: _answers(port))
 
     def _jvm(self, folder: Path) -> list[str | Path]:
         return [
@@ -96,7 +97,7 @@ class KafkaCluster:
         folder = self._run.path / self.brokers[at].name
         command: list[str | Path] = [
             *self._jvm(folder),
-            "-XX:TieredStopAtLevel=1",
+            QUICK_START,
             "kafka.tools.StorageTool",
             "format",
         ]
@@ -148,8 +149,8 @@ _SMALL_AND_QUICK = {
     "num.recovery.threads.per.data.dir": "1",
     "background.threads": "2",
     "log.cleaner.dedupe.buffer.size": "4194304",
-    # A killed broker of three is replaced within this time.
-    "broker.session.timeout.ms": "4000",
+    # A killed broker of three is replaced within this time; one that is only slow should not be.
+    "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "500",
 }
 """For a few topics of a test. What the cell's topics need, it asks for itself."""

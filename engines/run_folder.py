@@ -49,6 +49,10 @@ class RunFolder:
         unnamed.rename(path)  # under its name it is never seen without a lock
         return cls(path, lock)
 
+    def new_folder(self, name: str) -> Path:
+        """An empty folder here for a server of this name, of which there may be several."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.path))
+
     def spawn(self, name: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         """Start a server, which writes `NAME.log` here. The path of this folder must be in its command."""
         if not any(str(self.path) in part for part in command):

@@ -1,0 +1,109 @@
+"""A member of a consumer group on Kafka: its membership and its reading, as the port tells them."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from event_log.kafka_brokers import Brokers
+from event_log.kafka_fetcher import Fetcher
+from event_log.kafka_group import Member
+from event_log.port import Commit, GroupConsumer, LogUnavailable, Polled
+
+MAX_METADATA_CHARS = 4_096
+
+
+class KafkaConsumer(GroupConsumer):
+    """See GroupConsumer."""
+
+    def __init__(self, brokers: Brokers, group: str, on_close: Callable[["KafkaConsumer"], None]) -> None:
+        self._member = Member(brokers, group, self._wake)
+        self._fetcher = Fetcher(brokers, self._wake, self._member.confirm)
+        self._on_close = on_close
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    async def poll(self, timeout_s: float) -> Polled:
+        """See GroupConsumer.poll."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        await asyncio.sleep(0)  # or a consumer that is behind would never let the loop go
+        self._check_open()
+        self._member.let_go()
+        while True:
+            if self._member.failure is not None:
+                raise self._member.failure
+            if self._member.ownership.has_changes:
+                return self._tell()
+            if records := self._fetcher.take():
+                return Polled((), (), records)
+            remaining_s = deadline - loop.time()
+            if remaining_s <= 0:
+                return Polled((), (), ())
+            await self._wait(remaining_s)
+            self._check_open()
+
+    def seek(self, partition: int, offset: int) -> None:
+        """See GroupConsumer.seek."""
+        if partition not in self._fetcher:
+            raise ValueError(f"partition {partition} is not assigned")
+        if offset < 0:
+            raise ValueError(f"offset {offset} is below 0")
+        self._fetcher.seek(partition, offset)
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """See GroupConsumer.pause."""
+        self._fetcher.pause(partitions)
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """See GroupConsumer.resume."""
+        self._fetcher.resume(partitions)
+
+    async def commit(self, commits: Mapping[int, Commit]) -> None:
+        """See GroupConsumer.commit."""
+        self._check_open()
+        self._member.check_owned(commits)
+        for partition, commit in commits.items():
+            metadata = commit.metadata
+            if commit.offset < 0 or len(metadata) > MAX_METADATA_CHARS or not metadata.isascii():
+                raise ValueError(
+                    f"partition {partition}: a commit has an offset of 0 or more and at most"
+                    f" {MAX_METADATA_CHARS} ASCII characters of metadata"
+                )
+        if commits:
+            await self._member.commit(commits)
+
+    async def close(self) -> None:
+        """See GroupConsumer.close."""
+        if not self._closed:
+            self._closed = True
+            self._on_close(self)
+            self._wake()
+            await self._fetcher.close()
+            await self._member.leave()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogUnavailable("this consumer is closed")
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _tell(self) -> Polled:
+        told = self._member.ownership.tell()
+        for partition in told.revoked:
+            self._fetcher.remove(partition)
+        for assignment in told.assigned:
+            committed = assignment.committed
+            first = committed.offset if committed else assignment.start_offset
+            self._fetcher.seek(assignment.partition, first)
+        return Polled(told.revoked, told.assigned, ())
