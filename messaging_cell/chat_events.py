@@ -8,6 +8,7 @@ from messaging_cell.chat_state import ASK_TIMEOUT_S, ChatState, words_of
 from messaging_cell.terminal_safety import one_line
 from messaging_cell.terminal_text import (
     conversation_text,
+    counted,
     names_width,
     refusal_text,
     snippet,
@@ -54,7 +55,7 @@ class ChatEvents:
         client = self._state.client
         await client.caught_up()
         if client.pending:
-            self._screen.note(f"Still to be sent from last time: {_messages(client.pending)}.")
+            self._screen.note(f"Still to be sent from last time: {counted(client.pending)}.")
         while self._missed:  # what comes meanwhile is missed as well
             missed, self._missed = self._missed, []
             await self._show_missed(missed)
@@ -84,7 +85,7 @@ class ChatEvents:
             -_MISSED_SHOWN:
         ]
         if came:
-            self._screen.heading(f"While you were away, {_messages(len(came))}:")
+            self._screen.heading(f"While you were away, {counted(len(came))}:")
         if len(came) > sum(event in shown for event in came[-_MISSED_SHOWN:]):
             self._screen.note("(the latest; /with and /more show the others)")
         for event in missed:
@@ -173,7 +174,3 @@ class ChatEvents:
         pending = self._state.settle(event.message_id)
         what = f"“{snippet(pending.text)}”" if pending else "a message from before"
         self._screen.error(f"✗ Not sent: {what}: {refusal_text(event.error)}")
-
-
-def _messages(count: int) -> str:
-    return f"{count} message{'' if count == 1 else 's'}"

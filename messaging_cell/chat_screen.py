@@ -1,10 +1,9 @@
 """Where a chat shows things: lines that stay, with the numbers of messages at the left."""
 
-from rich.console import Console
 from rich.text import Text
 
 from messaging_cell.terminal_safety import printable
-from messaging_cell.terminal_text import hanging
+from messaging_cell.terminal_text import hanging, terminal
 
 _LEFT = 4
 _INDENT = " " * (_LEFT + 6)
@@ -14,9 +13,7 @@ class Screen:
     """Prints. In a terminal long lines are broken and indented here; elsewhere each is left whole, for programs."""
 
     def __init__(self, *, is_terminal: bool) -> None:
-        self._console = Console(
-            highlight=False, soft_wrap=True, emoji=False, markup=False, force_terminal=is_terminal or None
-        )
+        self._console = terminal(is_one=is_terminal)
         self._broken_by = self._console if is_terminal else None
 
     def message(self, text: Text, number: int | None = None) -> None:

@@ -154,6 +154,11 @@ def trouble_text(trouble: str) -> str:
     return one_line(trouble).rstrip(".") or "the connection broke"
 
 
+def counted(messages: int) -> str:
+    """A number of messages in words."""
+    return f"{messages:,} message{'' if messages == 1 else 's'}"
+
+
 def names(participants: Sequence[str], reader: str) -> str:
     """How a conversation is called by one who is in it."""
     others = [user for user in participants if user != reader]
@@ -184,6 +189,16 @@ def hanging(text: Text, first: str = "", indent: str = _INDENT, broken_by: Conso
     return shown
 
 
-def terminal() -> Console:
-    """Standard output, as all commands print to it; a terminal breaks long lines itself."""
-    return Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+class _Output(Console):
+    """Says like any other file that nobody reads on, where rich would end the program itself."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def terminal(*, is_one: bool = False) -> Console:
+    """Standard output, as all commands print to it: text as it is, whose long lines a terminal breaks itself.
+
+    `is_one`: it is known to be a terminal, although something stands before it.
+    """
+    return _Output(highlight=False, soft_wrap=True, emoji=False, markup=False, force_terminal=is_one or None)

@@ -31,7 +31,6 @@ connection is kept, and sent when there is one, by the next chat if need be. Lin
     done="left",
     not_done="the cell does not take the token, or the chat cannot go on",
     unknown="some of what a pipe said was not sent yet",
-    output_closed="",
 )
 _LEAVE_S = 5.0
 _LEAVE_PIPE_S = 30.0
@@ -187,14 +186,16 @@ async def _work(chat: _Chat, todo: "asyncio.Queue[str | None]") -> None:
 
 async def _leave(chat: _Chat) -> None:
     """Wait for what was asked for. Raises CommandFailed where a pipe has said more than could be sent."""
+    from messaging_cell.terminal_text import counted
+
     state = chat.state
     is_done = await chat.actions.done(_LEAVE_S if chat.is_interactive else _LEAVE_PIPE_S)
     if not state.offline:
         await state.marks.tell_now()
     if is_done:
         return
-    then = f"They will be when {state.user} chats here again." if chat.is_kept else "They are lost."
-    said = f"Not sent yet: {len(state.pending)} messages. {then}"
+    kept = f"kept for when {state.user} chats here again" if chat.is_kept else "lost"
+    said = f"Not sent yet, and {kept}: {counted(len(state.pending))}."
     if not chat.is_interactive:
         raise CommandFailed(said, Exit.UNKNOWN)
     state.screen.warn(said)

@@ -31,7 +31,7 @@ each line of it is a message, in order, and the command ends at the first that i
     not_done="refused; nothing was sent",
     unknown="it is not known: look with `cell history`, or within 30 s send the same again with the same --id",
     away="no cell answers; nothing was sent",
-    output_closed="",
+    output_closed="nobody reads the output any more; what it told of is accepted",
 )
 _MAX_INPUT_BYTES = 1 << 20
 """More than the content of a message can be set to."""

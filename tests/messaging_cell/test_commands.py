@@ -220,7 +220,7 @@ def test_output_that_nobody_reads_on_is_no_error(cell: RunningCell) -> None:
         reading.stdout.read(1)
         reading.stdout.close()
         assert reading.stderr.read() == ""
-        assert reading.wait(DEADLINE_S) in (0, 1)
+        assert reading.wait(DEADLINE_S) == 141
 
 
 def test_standard_files_may_be_closed_or_full(cell: RunningCell) -> None:
