@@ -146,7 +146,7 @@ def test_tokens_that_do_not_hold(cell: RunningCell, tmp_path: Path) -> None:
 def test_a_configured_secret_serves_the_commands_too(tmp_path: Path) -> None:
     """With the cell's CELL_JWT_SECRET around, commands make their tokens with it."""
     secret = {"CELL_JWT_SECRET": "s" * 40, "CELL_JWT_AUDIENCE": "cell"}
-    with RunningCell(tmp_path, **secret) as cell:
+    with RunningCell(tmp_path, CELL_INSECURE="true", **secret) as cell:
         assert cell.run("send", "bob", "hello", "--from", "ann", **secret).returncode == 0
         assert_said(
             cell.run("send", "bob", "hello", "--from", "ann"),
