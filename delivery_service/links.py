@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
@@ -28,6 +27,8 @@ class LinkTarget:
     """For logs."""
     dial: Callable[[], Awaitable[OwnerEnd]]
     """Opens a new link; raises LinkClosed where it cannot."""
+    wanted: Callable[[], bool] = lambda: True
+    """Whether to dial it once more when a link has ended, or could not be had."""
 
 
 class Links:
@@ -35,14 +36,12 @@ class Links:
 
     def __init__(
         self,
-        targets: Sequence[LinkTarget],
         settings: DeliverySettings,
         welcome: Callable[[Outbox], None],
         hear: Callable[[Outbox, link.ServerMessage], None],
         unlink: Callable[[Outbox], None],
     ) -> None:
         """`welcome` fills a new link's outbox, `hear` takes each message, `unlink` is told of the end."""
-        self._targets = targets
         self._settings = settings
         self._welcome = welcome
         self._hear = hear
@@ -53,10 +52,6 @@ class Links:
     def outboxes(self) -> Collection[Outbox]:
         """Of the links that are up."""
         return self._ends.keys()
-
-    def loops(self) -> Iterable[Callable[[], Awaitable[None]]]:
-        """One loop for each target, to be run until cancelled."""
-        return [partial(self._keep, target) for target in self._targets]
 
     def flush(self) -> None:
         """Send what is in the outboxes. A link that has ended takes nothing; its loop will see to it."""
@@ -71,9 +66,10 @@ class Links:
         self.flush()
         await asyncio.gather(*(end.close() for end in self._ends.values()))
 
-    async def _keep(self, target: LinkTarget) -> None:
+    async def keep(self, target: LinkTarget) -> None:
+        """Keep a link to a target, until it is no longer wanted or this is cancelled."""
         backoff_s = self._settings.min_backoff_s
-        while not self._closing:
+        while not self._closing and target.wanted():
             began = asyncio.get_running_loop().time()
             try:
                 await self._serve(target.name, await target.dial())

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -46,13 +47,17 @@ class DeliveryService:
     `start` and `close` once each. A planned stop commits, releases and leaves the group, so that others take over at once.
     """
 
-    def __init__(self, *, log: EventLog, targets: Sequence[LinkTarget], settings: DeliverySettings) -> None:
+    def __init__(
+        self, *, log: EventLog, settings: DeliverySettings, targets: Iterable[LinkTarget] = ()
+    ) -> None:
+        """Links are kept to `targets`, and to those that are added later."""
         self._log = log
         self._settings = settings
         self._owned: dict[int, OwnedPartition] = {}
         self._claimed: set[int] = set()
         self._paused: set[int] = set()
-        self._links = Links(targets, settings, self._welcome, self._hear, self._unlink)
+        self._targets = tuple(targets)
+        self._links = Links(settings, self._welcome, self._hear, self._unlink)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._wanted = asyncio.Event()
@@ -67,7 +72,13 @@ class DeliveryService:
         self._commit_due_s = self._sweep_due_s = self._now()
         self._consuming = self._run(self._consume)
         self._tasks = [self._run(self._follow_history), self._run(self._serve_from_log)]
-        self._tasks += [self._run(loop) for loop in self._links.loops()]
+        for target in self._targets:
+            self.add_target(target)
+
+    def add_target(self, target: LinkTarget) -> None:
+        """Keep a link to another server, too; once started."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(self._run(partial(self._links.keep, target)))
 
     async def failed(self) -> None:
         """Wait until the service cannot go on, and raise why. Returns once it is closed."""

@@ -1,7 +1,7 @@
 """The topics of a log: what they must be like, making them, and finding out whether they are so."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 
@@ -43,14 +43,30 @@ def topic_configs(settings: KafkaLogSettings, retention_s: float) -> dict[str, s
     }
 
 
-async def create_topics(brokers: Brokers, copies: int, retention_s: float) -> None:
-    """Make the topics that are not there yet. Raises LogError where the brokers refuse, LogUnavailable."""
-    settings = brokers.settings
+class Topic(NamedTuple):
+    """A topic as it is made."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+def topics(settings: KafkaLogSettings, retention_s: float) -> tuple[Topic, Topic]:
+    """Those of a log: its records, and its dead letters."""
     letters = {
         "cleanup.policy": "compact",
         "min.insync.replicas": "1" if settings.development else str(_IN_SYNC),
         "max.message.bytes": str(_MESSAGE_BYTES + 8_192),
     }
+    return (
+        Topic(settings.topic, settings.partitions, topic_configs(settings, retention_s)),
+        Topic(settings.dead_letter_topic, 1, letters),
+    )
+
+
+async def create_topics(brokers: Brokers, copies: int, retention_s: float) -> None:
+    """Make the topics that are not there yet. Raises LogError where the brokers refuse, LogUnavailable."""
+    settings = brokers.settings
     topic = CreateTopicsRequest.CreatableTopic
     request = CreateTopicsRequest(
         topics=[
@@ -61,10 +77,7 @@ async def create_topics(brokers: Brokers, copies: int, retention_s: float) -> No
                 assignments=[],
                 configs=[topic.CreatableTopicConfig(name=key, value=value) for key, value in configs.items()],
             )
-            for name, partitions, configs in (
-                (settings.topic, settings.partitions, topic_configs(settings, retention_s)),
-                (settings.dead_letter_topic, 1, letters),
-            )
+            for name, partitions, configs in topics(settings, retention_s)
         ],
         timeout_ms=int(settings.open_timeout_s * 1_000),
         validate_only=False,

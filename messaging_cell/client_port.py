@@ -40,11 +40,20 @@ class ClientPort:
     """Listens from the start, answers from `start` on, and tells its health in `serving`."""
 
     def __init__(
-        self, address: Address, max_message_bytes: int, credentials: grpc.ServerCredentials | None = None
+        self,
+        address: Address,
+        max_message_bytes: int,
+        credentials: grpc.ServerCredentials | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
-        """Take the port; with `credentials` it is served over TLS. Raises PortTaken."""
-        _check_free(address)
-        self.server = grpc.aio.server(options=_options(max_message_bytes))
+        """Take the port; with `credentials` it is served over TLS. A `shared` one other processes may take too.
+
+        Raises PortTaken.
+        """
+        if not shared:
+            check_free(address)
+        self.server = grpc.aio.server(options=_options(max_message_bytes, shared))
         try:
             if credentials is None:
                 port = self.server.add_insecure_port(str(address))
@@ -76,10 +85,10 @@ class ClientPort:
         await self.server.stop(grace_s)
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, shared: bool) -> list[tuple[str, int]]:
     return [
         # Otherwise two cells started by mistake would silently share the port, each with half of the clients.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shared)),
         # The services refuse frames above their limit with its number; grpc only what is far above.
         ("grpc.max_receive_message_length", 2 * max_message_bytes),
         # By default grpc cancels calls at random where more than 1,000 have not been looked at yet, as when all clients of
@@ -93,8 +102,8 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def _check_free(address: Address) -> None:
-    """Bind and let go, because grpc does not say why it cannot. Raises PortTaken."""
+def check_free(address: Address) -> None:
+    """Bind and let go, because grpc does not say why an address cannot be listened on. Raises PortTaken."""
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

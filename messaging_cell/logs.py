@@ -40,6 +40,8 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     logging.captureWarnings(True)
     for noisy in ("asyncio", "grpc"):  # tell at debug level what nobody debugs a cell with
         logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
+    for noisy in ("cassandra", "kafka"):  # tell as information what goes as it should
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

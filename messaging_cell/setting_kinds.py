@@ -25,6 +25,20 @@ class Kind(NamedTuple):
     """All that is allowed, where it is a few words."""
 
 
+class Setting(NamedTuple):
+    """What there is to know of a setting besides its name, type and default, which its field has."""
+
+    help: str
+    kind: Kind
+    group: str = "Server"
+    secret: bool = False
+    """Never shown."""
+    has_flag: bool = True
+    """Not where it would be wrong: other users of the machine can see the flags of a process."""
+    default_text: str = ""
+    """How to tell the default where its value depends on the machine, or is none."""
+
+
 class Address(NamedTuple):
     """Where to listen or connect."""
 
@@ -33,6 +47,59 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ServerAddresses(NamedTuple):
+    """Where messaging servers take links: the same ports on one host, or on all that a DNS name stands for."""
+
+    host: str
+    ports: range
+    by_dns: bool
+
+    def __str__(self) -> str:
+        first, last = self.ports[0], self.ports[-1]
+        address = str(Address(self.host, first))
+        return ("dns:" if self.by_dns else "") + (address if first == last else f"{address}-{last}")
+
+
+class EngineAddress(NamedTuple):
+    """Where an engine is: in the data folder, or at some servers under a name."""
+
+    engine: str
+    servers: tuple[Address, ...] = ()
+    name: str = ""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is in the data folder."""
+        return self == EMBEDDED
+
+    def __str__(self) -> str:
+        return (
+            f"{self.engine}://{','.join(map(str, self.servers))}/{self.name}" if self.servers else self.engine
+        )
+
+
+EMBEDDED = EngineAddress("embedded")
+
+
+def engine(name: str, port: int, of: str, pattern: str) -> Kind:
+    """`embedded`, or an engine with its servers, whose port is `port` unless said, and the name `of` something there."""
+    compiled = re.compile(pattern)
+
+    def read(text: str) -> EngineAddress:
+        if text == EMBEDDED.engine:
+            return EMBEDDED
+        scheme, separator, rest = text.partition("://")
+        servers, slash, named = rest.partition("/")
+        if scheme != name or not separator or not slash or not compiled.fullmatch(named):
+            raise ValueError
+        addresses = [
+            read_address(each if _has_port(each) else f"{each}:{port}") for each in servers.split(",")
+        ]
+        return EngineAddress(name, tuple(addresses), named)
+
+    return Kind(read, f"embedded, or {name}://HOST:PORT,HOST:PORT/NAME with the name of a {of}")
 
 
 def whole(low: int, high: int) -> Kind:
@@ -120,8 +187,31 @@ def _read_path(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
+def _has_port(server: str) -> bool:
+    return bool(re.search(r":\d+$", server)) and not server.endswith("]")
+
+
+def _read_servers(value: str) -> tuple[ServerAddresses, ...]:
+    return tuple(_read_server(each.strip()) for each in value.split(","))
+
+
+def _read_server(value: str) -> ServerAddresses:
+    found = re.fullmatch(r"(dns:)?(.+:\d+?)(?:-(\d{1,5}))?", value)
+    if not found:
+        raise ValueError
+    host, first = read_address(found[2])
+    last = int(found[3] or first)
+    if not 0 < first <= last <= min(65_535, first + 255):
+        raise ValueError
+    return ServerAddresses(host, range(first, last + 1), bool(found[1]))
+
+
 BOOLEAN = Kind(_read_boolean, "true or false")
 ADDRESS = Kind(read_address, "host:port, or [IPv6 address]:port")
 ALGORITHM_LIST = Kind(_read_algorithms, "some of " + ", ".join(ALGORITHMS) + ", with commas between")
 URL = Kind(_read_url, "an https address, or an http one of this machine")
 PATH = Kind(_read_path, "a path")
+SERVERS = Kind(
+    _read_servers,
+    "HOST:PORT or HOST:PORT-PORT, with dns: before it where HOST stands for many, with commas between",
+)

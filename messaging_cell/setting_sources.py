@@ -5,9 +5,12 @@ from dataclasses import Field, fields
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from messaging_cell.settings import ClientSettings, Setting, Settings, SettingsRefused
+from messaging_cell.setting_kinds import Setting
+from messaging_cell.settings import ClientSettings, Settings, SettingsRefused
 
 PREFIX = "CELL_"
+GROUPS = ("Server", "TLS", "Access tokens", "Limits", "Logs", "Engines", "Processes", "Client")
+"""In the order in which they are told."""
 Table = TypeVar("Table", Settings, ClientSettings)
 
 
@@ -23,9 +26,9 @@ class Row(NamedTuple):
 
 
 def rows(table: type[Settings] | type[ClientSettings]) -> Iterator[Row]:
-    """The settings of a table, in its order."""
+    """The settings of a table, group by group."""
     hints = get_type_hints(table, include_extras=True)
-    for item in fields(table):
+    for item in sorted(fields(table), key=lambda item: GROUPS.index(hints[item.name].__metadata__[0].group)):
         setting: Setting = hints[item.name].__metadata__[0]
         flag = "--" + item.name.replace("_", "-") if setting.has_flag else None
         yield Row(item.name, variable(item.name), flag, setting, _default(item, setting))

@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
+from messaging_cell.process_settings import ProcessSettings
 from messaging_cell.setting_kinds import (
     ADDRESS,
     ALGORITHM_LIST,
@@ -12,7 +13,7 @@ from messaging_cell.setting_kinds import (
     PATH,
     URL,
     Address,
-    Kind,
+    Setting,
     one_of,
     seconds,
     text,
@@ -26,20 +27,6 @@ _SERVER = ServerSettings(server_id="")
 _LOCAL = Address("127.0.0.1", 50_051)
 _DAY_S = 86_400
 _GIB = 1 << 30
-
-
-class Setting(NamedTuple):
-    """What there is to know of a setting besides its name, type and default, which its field has."""
-
-    help: str
-    kind: Kind
-    group: str = "Server"
-    secret: bool = False
-    """Never shown."""
-    has_flag: bool = True
-    """Not where it would be wrong: other users of the machine can see the flags of a process."""
-    default_text: str = ""
-    """How to tell the default where its value depends on the machine, or is none."""
 
 
 class SettingsRefused(Exception):
@@ -68,7 +55,7 @@ _LOGS = "Logs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(ProcessSettings):
     """What `cell run` can be told. Raises SettingsRefused for values that do not go together."""
 
     listen: Annotated[
@@ -278,6 +265,11 @@ class Settings:
         return self.tls_cert_file is not None
 
     @property
+    def has_internal_tls(self) -> bool:
+        """Whether processes of the cell talk to each other over TLS."""
+        return self.internal_cert_file is not None
+
+    @property
     def limits(self) -> Limits:
         """The limits among the settings."""
         return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
@@ -320,6 +312,13 @@ class ClientSettings:
 
 
 _KEY_SETTINGS = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwt_jwks_file", "jwt_jwks_url")
+TOGETHER = (
+    ("tls_cert_file", "tls_key_file"),
+    ("internal_cert_file", "internal_key_file", "internal_ca_file"),
+    ("kafka_cert_file", "kafka_key_file"),
+    ("cassandra_cert_file", "cassandra_key_file"),
+)
+"""Settings of which all are set or none."""
 _MAX_USER_FIELD_BYTES = 258
 _FRAME_OVERHEAD_BYTES = 16_384
 """Room in a frame for everything but content and recipients: ids, a reply's ref, trace context, tags and lengths."""
@@ -341,11 +340,11 @@ def _key_faults(settings: Settings) -> list[str]:
 
 
 def _tls_faults(settings: Settings) -> list[str]:
-    files = {"tls_cert_file": settings.tls_cert_file, "tls_key_file": settings.tls_key_file}
-    missing = [name for name, path in files.items() if path is None]
-    if len(missing) == 1:
-        (given,) = files.keys() - missing
-        return [f"{given} is set, but {missing[0]} is not: TLS takes both."]
+    for names in TOGETHER:
+        missing = [name for name in names if getattr(settings, name) is None]
+        if missing and len(missing) < len(names):
+            given = next(name for name in names if name not in missing)
+            return [f"{given} is set, but not {' and '.join(missing)}: they go together."]
     if settings.has_tls and settings.insecure:
         return ["insecure is true, but tls_cert_file and tls_key_file are set. Keep one of the two."]
     return []

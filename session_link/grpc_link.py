@@ -53,13 +53,23 @@ In = TypeVar("In")
 
 
 async def dial(
-    address: str, *, credentials: grpc.ChannelCredentials | None = None, queue_bytes: int = QUEUE_BYTES
+    address: str,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    server_name: str = "",
+    queue_bytes: int = QUEUE_BYTES,
 ) -> OwnerEnd:
-    """Open a link to a messaging server's internal port, "host:port". Raises LinkClosed if nobody serves there."""
+    """Open a link to a messaging server's internal port, "host:port". Raises LinkClosed if nobody serves there.
+
+    With `credentials` the server must show a certificate for `server_name`, or for the host if that is empty.
+    """
+    options: tuple[tuple[str, int | str], ...] = _KEEPALIVE
+    if server_name:
+        options = (*options, ("grpc.ssl_target_name_override", server_name))
     if credentials is None:
-        channel = grpc.aio.insecure_channel(address, options=_KEEPALIVE)
+        channel = grpc.aio.insecure_channel(address, options=options)
     else:
-        channel = grpc.aio.secure_channel(address, credentials, options=_KEEPALIVE)
+        channel = grpc.aio.secure_channel(address, credentials, options=options)
     try:
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(f"/{_SERVICE}/Link")()
         await call.wait_for_connection()

@@ -6,7 +6,6 @@ idle streams, one to a connection. Nothing here asserts; figures depend on the m
 """
 
 import asyncio
-import logging
 import os
 import resource
 import subprocess
@@ -19,7 +18,6 @@ from typing import Any
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 import grpc
-import structlog
 import uvloop
 
 from cell.delivery.v1 import session_link_pb2 as link
@@ -321,7 +319,6 @@ async def pure() -> None:
 
 
 def main(what: Sequence[str]) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if what[:1] == ["serve"]:
         return uvloop.run(serve(what[1]))
     if not what or "pure" in what:

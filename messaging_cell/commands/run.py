@@ -1,88 +1,134 @@
-"""`cell run`: a whole cell in this process."""
+"""`cell run`: a whole cell in this process; and its services in processes of their own."""
 
 import asyncio
-import inspect
 import os
 import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import typer
 
-from messaging_cell import runtime
+from messaging_cell import runtime, workers
 from messaging_cell.commands import options
-from messaging_cell.commands.completion import one_of
 from messaging_cell.commands.options import CommandFailed
-from messaging_cell.setting_sources import Row, load, rows
+from messaging_cell.commands.setting_flags import with_flags
+from messaging_cell.setting_sources import GROUPS, load, rows
 from messaging_cell.settings import ClientSettings, Settings
 
-_HELP = options.help_of(
-    """Run a cell: all its services in this process, its data in one folder. Ctrl-C stops it, a second Ctrl-C at once.
+if TYPE_CHECKING:
+    from messaging_cell.cell_process import CellProcess
 
-Without keys for access tokens it is in development mode: it makes a key of its own, and serves this machine only.""",
-    "cell run",
-    "cell run --listen 127.0.0.1:6000 --data-folder /var/lib/cell",
-    "CELL_JWT_JWKS_FILE=keys.json cell run --tls-cert-file server.pem --tls-key-file server.key",
-    settings="**Settings** Each can also be given as the variable in brackets. docs/settings.md has all.",
-    done="stopped as asked",
-    not_done="it could not start, or a part failed; what it accepted is safe",
-    away="",
-    interrupted="stopped at once, by a second Ctrl-C",
-    output_closed="",
-)
 _EXIT_AT_ONCE = 130
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command, with one flag for each setting."""
-    flagged = [row for row in rows(Settings) if row.flag]
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """What runs one or all services."""
 
+    name: str
+    services: Sequence[str]
+    """By the values of cell_process.Service, which is not imported before it is needed; none stands for all."""
+    help: str
+    groups: Collection[str]
+    """Of settings that are flags."""
+
+
+def _help(text: str, *examples: str) -> str:
+    return options.help_of(
+        text,
+        *examples,
+        settings="**Settings** Each can also be given as the variable in brackets. docs/settings.md has all.",
+        done="stopped as asked",
+        not_done="it could not start, or a part failed; what was accepted is safe",
+        away="",
+        interrupted="stopped at once, by a second Ctrl-C",
+        output_closed="",
+    )
+
+
+_ENGINES = "--log kafka://kafka-1/cell --history cassandra://cassandra-1/cell"
+_COMMANDS = (
+    _Command(
+        "run",
+        (),
+        _help(
+            """Run a cell: all its services in this process. Ctrl-C stops it, a second Ctrl-C at once.
+
+Without keys for access tokens it is in development mode: it makes a key of its own, and serves this machine only.""",
+            "cell run",
+            "cell run --listen 127.0.0.1:6000 --data-folder /var/lib/cell",
+            "CELL_JWT_JWKS_FILE=keys.json cell run --tls-cert-file server.pem --tls-key-file server.key",
+        ),
+        GROUPS,
+    ),
+    _Command(
+        "messaging-server",
+        ("messaging-server",),
+        _help(
+            """Run a messaging server, which holds the streams of clients; with --workers in several processes.
+
+It serves once delivery services have found it; health on its internal port tells.""",
+            f"cell messaging-server {_ENGINES} --workers 4 --internal-listen 10.0.0.5:50061",
+        ),
+        {"Server", "TLS", "Access tokens", "Limits", "Logs", "Engines", "Processes"},
+    ),
+    _Command(
+        "delivery-service",
+        ("delivery-service",),
+        _help(
+            "Run a delivery service, which brings what is sent to the servers that hold its readers' streams.",
+            f"cell delivery-service {_ENGINES} --servers 10.0.0.5:50061-50064,dns:servers.example:50061",
+        ),
+        {"Logs", "Engines", "Processes"},
+    ),
+    _Command(
+        "history-service",
+        ("history-service",),
+        _help("Run a history service, which stores what is sent.", f"cell history-service {_ENGINES}"),
+        {"Logs", "Engines", "Processes"},
+    ),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands, with one flag for each setting of their groups."""
+    for command in _COMMANDS:
+        flags = (row for row in rows(Settings) if row.setting.group in command.groups)
+        app.command(command.name, help=command.help)(with_flags(_runner(command), flags))
+
+
+def _runner(command: _Command) -> Callable[..., None]:
     def run(**flags: str | None) -> None:
         from messaging_cell import logs
 
         settings = load(Settings, flags, os.environ)
         logs.configure(settings.log_level, settings.log_format)
+        if settings.workers > 1 and "messaging-server" in command.services:
+            raise typer.Exit(workers.run(settings, sys.argv[1:]))
+        if settings.shared_port:
+            workers.end_with_parent()
         runtime.raise_file_limit()
-        raise typer.Exit(runtime.run(_run(settings)))
+        raise typer.Exit(runtime.run(_run(settings, command.services)))
 
-    parameters = [
-        inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(row))
-        for row in flagged
-    ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app.command(help=_HELP)(run)
+    return run
 
 
-def _option(row: Row) -> object:
-    default = row.default.replace("`", "")
-    about = f"{row.setting.help} It must be {row.setting.kind.allowed}. Default: {default}. ({row.variable})"
-    return Annotated[
-        str | None,
-        typer.Option(
-            row.flag,
-            help=about,
-            metavar="",
-            rich_help_panel=row.setting.group,
-            autocompletion=one_of(*row.setting.kind.choices),
-        ),
-    ]
-
-
-async def _run(settings: Settings) -> int:
-    from messaging_cell.embedded_cell import CannotStart, CellFailed, EmbeddedCell
+async def _run(settings: Settings, services: Sequence[str]) -> int:
+    from messaging_cell.cell_process import WHOLE_CELL, CannotStart, CellFailed, CellProcess, Service
 
     stopping = _stop_signals()
-    cell = EmbeddedCell(settings)
+    cell = CellProcess(settings, set(map(Service, services)) or WHOLE_CELL)
     try:
         await cell.start()
     except (CannotStart, CellFailed) as error:
         raise CommandFailed(str(error)) from error
     runtime.settle_memory()
-    _greet(settings, str(cell.client_address))
+    _say(*_greeting(settings, cell))
     closed = asyncio.create_task(cell.wait_closed())
     await asyncio.wait((closed, asyncio.create_task(stopping.wait())), return_when=asyncio.FIRST_COMPLETED)
     if not closed.done():
@@ -91,7 +137,7 @@ async def _run(settings: Settings) -> int:
     try:
         await closed
     except CellFailed as error:
-        raise CommandFailed(f"{error} The cell has stopped; what it accepted is safe.") from error
+        raise CommandFailed(f"{error} It has stopped; what was accepted is safe.") from error
     return 0
 
 
@@ -110,17 +156,35 @@ def _stop_signals() -> asyncio.Event:
     return stopping
 
 
-def _greet(settings: Settings, address: str) -> None:
-    lines = [f"The cell runs. Clients connect to {address}, data is in {settings.data_folder}."]
-    if not settings.key_settings:
-        lines += [
-            "Development mode: no keys are set, so it made one of its own and serves this machine only.",
-            "",
-            "Try it, each line in a terminal of its own:",
-            *(f"    {_client_command(settings, address, name)}" for name in ("alice", "bob")),
-            "",
-        ]
-    _say(*lines, "Ctrl-C stops it.")
+def _greeting(settings: Settings, cell: "CellProcess") -> Iterator[str]:
+    if cell.internal_address is not None:
+        if cell.has_clients:
+            yield f"The messaging server runs. Clients connect to {cell.client_address}, links to {cell.internal_address}."
+        else:
+            yield f"The service runs. Its health is told at {cell.internal_address}."
+    else:
+        yield f"The cell runs. Clients connect to {cell.client_address}, {_whereabouts(settings)}."
+    if settings.shared_port:
+        return
+    if cell.has_clients and not settings.key_settings:
+        yield "Development mode: no keys are set, so it made one of its own and serves this machine only."
+        yield ""
+        yield "Try it, each line in a terminal of its own:"
+        for name in ("alice", "bob"):
+            yield f"    {_client_command(settings, str(cell.client_address), name)}"
+        yield ""
+    yield "Ctrl-C stops it."
+
+
+def _whereabouts(settings: Settings) -> str:
+    """Where its data is."""
+    if settings.log.is_embedded and settings.history.is_embedded:
+        return f"data is in {settings.data_folder}"
+    places = {
+        name: settings.data_folder if engine.is_embedded else engine
+        for name, engine in (("log", settings.log), ("history", settings.history))
+    }
+    return " and ".join(f"the {name} is in {place}" for name, place in places.items())
 
 
 def _say(*lines: str) -> None:

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from messaging_cell.access_tokens import make_token
+from messaging_cell.cell_process import CellProcess
 from messaging_cell.certificates import (
     CertificatesRefused,
     KeyPair,
@@ -17,7 +18,6 @@ from messaging_cell.certificates import (
     read_authorities,
     server_credentials,
 )
-from messaging_cell.embedded_cell import EmbeddedCell
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings, SettingsRefused
 from messaging_client import Client
@@ -62,7 +62,7 @@ async def test_a_cell_serves_over_tls(made: Path, tmp_path: Path) -> None:
         jwt_secret="s" * 32,
         drain_s=0.5,
     )
-    cell = EmbeddedCell(settings)
+    cell = CellProcess(settings)
     await cell.start()
     address, token = str(cell.client_address), make_token(settings, "ann", 60)
     async with Client(address, token, credentials=channel_credentials(made / "ca.pem")) as client:
@@ -79,7 +79,7 @@ async def test_outside_development_mode_tls_or_insecure_is_said(listen: str, tmp
     """Nobody serves access tokens in the clear by mistake: the refusal names the settings."""
     settings = Settings(listen=Address(listen, 0), data_folder=tmp_path, jwt_secret="s" * 32)
     with pytest.raises(SettingsRefused, match=r"tls_cert_file, tls_key_file: not set.*insecure"):
-        EmbeddedCell(settings)
+        CellProcess(settings)
 
 
 async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_files_that_cannot_be_used_are_named(made: Path, tmp_path: Path) -> None
         read_authorities(tmp_path / "text.pem")
     with pytest.raises(SettingsRefused, match=r"tls_cert_file, tls_key_file: .*text\.pem"):
         asyncio.run(
-            EmbeddedCell(
+            CellProcess(
                 Settings(
                     listen=ANYWHERE,
                     data_folder=tmp_path / "data",

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from messaging_cell.setting_kinds import Address
-from messaging_cell.setting_sources import Row, load, rows
-from messaging_cell.settings import ClientSettings, Settings, SettingsRefused, default_data_folder
+from messaging_cell.setting_kinds import Address, EngineAddress, ServerAddresses
+from messaging_cell.setting_sources import Row, load, rows, variable
+from messaging_cell.settings import TOGETHER, ClientSettings, Settings, SettingsRefused, default_data_folder
 from messaging_core.limits import Limits
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -32,8 +32,33 @@ GOOD = {
     "log_format": ("json", "json"),
     "insecure": ("true", True),
     "tls": ("true", True),
-    "tls_cert_file": ("/tls.pem", Path("/tls.pem")),
-    "tls_key_file": ("/tls.pem", Path("/tls.pem")),
+    **{name: ("/tls.pem", Path("/tls.pem")) for names in TOGETHER for name in names},
+    "kafka_ca_file": ("/tls.pem", Path("/tls.pem")),
+    "cassandra_ca_file": ("/tls.pem", Path("/tls.pem")),
+    "few_copies": ("true", True),
+    "kafka_tls": ("true", True),
+    "cassandra_tls": ("true", True),
+    "shared_port": ("true", True),
+    "log": (
+        "kafka://one,two:9093/chat",
+        EngineAddress("kafka", (Address("one", 9_092), Address("two", 9_093)), "chat"),
+    ),
+    "history": ("cassandra://[::1]/chat", EngineAddress("cassandra", (Address("::1", 9_042),), "chat")),
+    "kafka_username": ("cell", "cell"),
+    "kafka_password": ("a secret", "a secret"),
+    "kafka_mechanism": ("PLAIN", "PLAIN"),
+    "cassandra_username": ("cell", "cell"),
+    "cassandra_password": ("a secret", "a secret"),
+    "cassandra_datacenter": ("eu-1", "eu-1"),
+    "server_id": ("server-1:50061", "server-1:50061"),
+    "internal_listen": ("0.0.0.0:50061", Address("0.0.0.0", 50_061)),
+    "servers": (
+        "one:50061-50064,dns:servers.example:7",
+        (
+            ServerAddresses("one", range(50_061, 50_065), False),
+            ServerAddresses("servers.example", range(7, 8), True),
+        ),
+    ),
     "ca_file": ("/tls.pem", Path("/tls.pem")),
     "partitions": ("32", 32),
     "retention_s": ("172_800", 172_800),
@@ -48,8 +73,24 @@ GOOD = {
 BAD = {
     "insecure": ["yes", "True", "1"],
     "tls": ["on"],
-    "tls_cert_file": ["\0"],
-    "tls_key_file": ["\0"],
+    **{name: ["\0"] for names in TOGETHER for name in names},
+    "kafka_ca_file": ["\0"],
+    "cassandra_ca_file": ["\0"],
+    "few_copies": ["yes"],
+    "kafka_tls": ["yes"],
+    "cassandra_tls": ["yes"],
+    "shared_port": ["yes"],
+    "log": ["kafka", "kafka://a", "kafka:///chat", "kafka://a/b/c", "cassandra://a/chat", "kafka://a/ü"],
+    "history": ["cassandra://a/Chat", "kafka://a/chat", "cassandra://a,/chat"],
+    "kafka_username": ["x" * 256],
+    "kafka_password": ["x" * 1_025],
+    "kafka_mechanism": ["GSSAPI"],
+    "cassandra_username": ["x" * 256],
+    "cassandra_password": ["x" * 1_025],
+    "cassandra_datacenter": ["eu 1"],
+    "server_id": ["two words"],
+    "internal_listen": ["here"],
+    "servers": ["here", "a:0", "a:5-4", "a:1-999", "dns:a", "a:1,,b:2"],
     "ca_file": ["\0"],
     "listen": ["here", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", ":80", "::1:80", "127.0.0.1:٣"],
     "address": ["http://127.0.0.1:50051", "a b:1"],
@@ -91,8 +132,8 @@ def _companions(row: Row) -> dict[str, str]:
     """What must be set too."""
     if row.name in ("jwt_algorithms", "jwt_issuer", "jwt_audience"):
         return {"CELL_JWT_SECRET": "s" * 32}
-    pairs = {"tls_cert_file": "CELL_TLS_KEY_FILE", "tls_key_file": "CELL_TLS_CERT_FILE"}
-    return {pairs[row.name]: "/tls.pem"} if row.name in pairs else {}
+    together = next((names for names in TOGETHER if row.name in names), ())
+    return {variable(name): "/tls.pem" for name in together if name != row.name}
 
 
 @pytest.mark.parametrize(("table", "row"), ALL_ROWS, ids=_id)
@@ -183,8 +224,8 @@ def test_rules_for_tokens_without_keys_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"tls_cert_file": Path("/a")}, "tls_cert_file is set, but tls_key_file is not: TLS takes both."),
-        ({"tls_key_file": Path("/a")}, "tls_key_file is set, but tls_cert_file is not: TLS takes both."),
+        ({"tls_cert_file": Path("/a")}, "tls_cert_file is set, but not tls_key_file: they go together."),
+        ({"tls_key_file": Path("/a")}, "tls_key_file is set, but not tls_cert_file: they go together."),
         (
             {"tls_cert_file": Path("/a"), "tls_key_file": Path("/a"), "insecure": True},
             "insecure is true, but tls_cert_file and tls_key_file are set. Keep one of the two.",

@@ -13,7 +13,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from history_service.consumer import HistoryConsumer
 from history_service.port import StoreError
 from messaging_cell.access_tokens import make_token
-from messaging_cell.embedded_cell import CannotStart, CellFailed, EmbeddedCell
+from messaging_cell.cell_process import CannotStart, CellFailed, CellProcess
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings, SettingsRefused
 from messaging_client import Client
@@ -25,7 +25,7 @@ def settings(folder: Path, listen: Address = ANYWHERE) -> Settings:
     return Settings(listen=listen, data_folder=folder / "data", drain_s=0.5)
 
 
-async def send(cell: EmbeddedCell) -> str:
+async def send(cell: CellProcess) -> str:
     async with Client(str(cell.client_address), make_token(cell.settings, "ann", 60)) as client:
         return await client.send("hello", to="bob")
 
@@ -39,13 +39,13 @@ async def health(channel: grpc.aio.Channel) -> int:
 
 async def test_it_serves_from_start_to_stop(tmp_path: Path) -> None:
     """`start` returns when it is ready on a real port; `stop` closes everything, and the folder and port are free again."""
-    cell = EmbeddedCell(settings(tmp_path))
+    cell = CellProcess(settings(tmp_path))
     await cell.start()
     assert cell.client_address.port != 0
     assert await send(cell)
     await cell.stop()
     await cell.wait_closed()
-    again = EmbeddedCell(settings(tmp_path, cell.client_address))
+    again = CellProcess(settings(tmp_path, cell.client_address))
     await again.start()
     assert await send(again)
     await again.stop()
@@ -53,7 +53,7 @@ async def test_it_serves_from_start_to_stop(tmp_path: Path) -> None:
 
 async def test_it_is_not_serving_while_it_drains(tmp_path: Path) -> None:
     """Health says NOT_SERVING while clients leave, so that nothing new is sent there; then they are gone."""
-    cell = EmbeddedCell(settings(tmp_path))
+    cell = CellProcess(settings(tmp_path))
     await cell.start()
     async with grpc.aio.insecure_channel(str(cell.client_address)) as channel:
         assert await health(channel) == health_pb2.HealthCheckResponse.SERVING
@@ -76,15 +76,15 @@ async def test_it_is_not_serving_while_it_drains(tmp_path: Path) -> None:
 
 async def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
     """A folder or a port in use is told, and both can be used once the other is gone."""
-    first = EmbeddedCell(settings(tmp_path))
+    first = CellProcess(settings(tmp_path))
     await first.start()
     with pytest.raises(CannotStart, match="in use by process"):
-        await EmbeddedCell(settings(tmp_path)).start()
+        await CellProcess(settings(tmp_path)).start()
     other = settings(tmp_path / "other", first.client_address)
     with pytest.raises(CannotStart, match=f"Cannot listen on {first.client_address}"):
-        await EmbeddedCell(other).start()
+        await CellProcess(other).start()
     await first.stop()
-    second = EmbeddedCell(other)
+    second = CellProcess(other)
     await second.start()
     await second.stop()
 
@@ -93,14 +93,14 @@ async def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_development_mode_serves_this_machine_only(tmp_path: Path, host: str) -> None:
     """Without keys only loopback addresses will do; with them any."""
     with pytest.raises(SettingsRefused, match="no keys are set"):
-        EmbeddedCell(settings(tmp_path, Address(host, 0)))
-    EmbeddedCell(Settings(listen=Address(host, 0), jwt_secret="s" * 32, insecure=True))
+        CellProcess(settings(tmp_path, Address(host, 0)))
+    CellProcess(Settings(listen=Address(host, 0), jwt_secret="s" * 32, insecure=True))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_addresses_are_this_machine(tmp_path: Path, host: str) -> None:
     """By number or by name."""
-    EmbeddedCell(settings(tmp_path, Address(host, 0)))
+    CellProcess(settings(tmp_path, Address(host, 0)))
 
 
 async def test_a_part_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ async def test_a_part_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         raise StoreError("the disk is gone")
 
     monkeypatch.setattr(HistoryConsumer, "_store", fail)
-    cell = EmbeddedCell(settings(tmp_path))
+    cell = CellProcess(settings(tmp_path))
     await cell.start()
     await send(cell)
     with pytest.raises(CellFailed, match="history service cannot go on: the disk is gone"):
@@ -120,7 +120,7 @@ async def test_a_part_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_reflection_shows_client_contracts_only(tmp_path: Path) -> None:
     """The client contracts can be asked for, those between the cell's own parts cannot."""
-    cell = EmbeddedCell(settings(tmp_path))
+    cell = CellProcess(settings(tmp_path))
     await cell.start()
     asked = ("cell.messaging.v1.MessagingService", "cell.history.v1.HistoryService", "grpc.health.v1.Health")
     hidden = ("cell.log.v1.Record", "cell.delivery.v1.SessionLinkService")

@@ -1,0 +1,149 @@
+"""The log and the history that the settings name. The vendors of an engine are imported only where it is asked for."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from event_log.embedded import EmbeddedLog, EmbeddedLogSettings
+from event_log.port import EventLog, LogError
+from history_service.embedded import EmbeddedStore
+from history_service.port import HistoryStore, StoreError, StoreUnavailable
+from messaging_cell.settings import Settings, SettingsRefused
+from messaging_core.sqlite import FolderInUse, NotDurable
+
+if TYPE_CHECKING:
+    from event_log.kafka import KafkaLogSettings
+    from history_service.cassandra import CassandraSettings
+
+
+class StorageRefused(Exception):
+    """An engine cannot be used. The text names the setting and says why."""
+
+
+async def open_log(settings: Settings) -> EventLog:
+    """The log. Raises StorageRefused."""
+    with _told_by("data_folder" if settings.log.is_embedded else "log"):
+        if settings.log.is_embedded:
+            log_settings = EmbeddedLogSettings(retention_s=settings.retention_s)
+            return await EmbeddedLog.open(settings.data_folder / "log", settings.partitions, log_settings)
+        from event_log.kafka import KafkaLog
+
+        return await KafkaLog.open(_kafka(settings))
+
+
+async def open_store(settings: Settings) -> HistoryStore:
+    """The store of history. Raises StorageRefused."""
+    with _told_by("data_folder" if settings.history.is_embedded else "history"):
+        if settings.history.is_embedded:
+            return await EmbeddedStore.open(settings.data_folder / "history")
+        from history_service.cassandra import CassandraStore
+
+        return await CassandraStore.open(_cassandra(settings))
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Make the topics, keyspace and tables that are missing; tells what it has seen to. Raises StorageRefused."""
+    seen_to = []
+    if not settings.log.is_embedded:
+        with _told_by("log"):
+            from event_log.kafka import make_topics
+
+            await make_topics(_kafka(settings), settings.copies, settings.retention_s)
+        seen_to.append(f"topic {settings.log.name} with {settings.partitions} partitions")
+    if not settings.history.is_embedded:
+        with _told_by("history"):
+            from history_service.cassandra import migrate as make_tables
+
+            await make_tables(_cassandra(settings), settings.copies, settings.inbox_days)
+        seen_to.append(f"keyspace {settings.history.name}")
+    return seen_to
+
+
+def told(settings: Settings) -> list[str]:
+    """What `migrate` would make: a shell command for each topic, CQL for keyspace and tables."""
+    lines = []
+    if not settings.log.is_embedded:
+        from event_log.kafka_topics import topics
+
+        servers = ",".join(map(str, settings.log.servers))
+        for topic in topics(_kafka(settings), settings.retention_s):
+            configs = " ".join(f"--config {name}={value}" for name, value in topic.configs.items())
+            lines.append(
+                f"kafka-topics.sh --bootstrap-server {servers} --create --if-not-exists --topic {topic.name} "
+                f"--partitions {topic.partitions} --replication-factor {settings.copies} {configs}"
+            )
+    if not settings.history.is_embedded:
+        from history_service.cassandra_schema import Replication, statements
+
+        replication = Replication(settings.cassandra_datacenter or "datacenter1", settings.copies)
+        lines += [f"{line};" for line in statements(settings.history.name, replication, settings.inbox_days)]
+    return lines
+
+
+def _kafka(settings: Settings) -> "KafkaLogSettings":
+    try:
+        from event_log.kafka import KafkaLogSettings, KafkaSecurity
+    except ImportError as error:
+        raise _not_installed("log", "kafka", error) from error
+    try:
+        security = KafkaSecurity(
+            tls=settings.kafka_tls,
+            ca_file=settings.kafka_ca_file,
+            certificate_file=settings.kafka_cert_file,
+            key_file=settings.kafka_key_file,
+            username=settings.kafka_username,
+            password=settings.kafka_password,
+            mechanism=settings.kafka_mechanism,
+        )
+        return KafkaLogSettings(
+            servers=tuple(map(str, settings.log.servers)),
+            topic=settings.log.name,
+            partitions=settings.partitions,
+            security=security,
+            development=settings.few_copies,
+            least_retention_s=settings.retention_s,
+        )
+    except ValueError as error:
+        raise SettingsRefused([f"kafka_*: {error}."]) from error
+
+
+def _cassandra(settings: Settings) -> "CassandraSettings":
+    try:
+        from history_service.cassandra import CassandraSettings
+    except ImportError as error:
+        raise _not_installed("history", "cassandra", error) from error
+    return CassandraSettings(
+        contact_points=tuple((server.host, server.port) for server in settings.history.servers),
+        keyspace=settings.history.name,
+        datacenter=settings.cassandra_datacenter,
+        username=settings.cassandra_username,
+        password=settings.cassandra_password,
+        tls=_cassandra_tls(settings),
+        development=settings.few_copies,
+    )
+
+
+def _cassandra_tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.cassandra_tls:
+        return None
+    context = ssl.create_default_context(cafile=settings.cassandra_ca_file)
+    context.check_hostname = False  # nodes are known by the addresses that the cluster tells
+    if settings.cassandra_cert_file:
+        context.load_cert_chain(settings.cassandra_cert_file, settings.cassandra_key_file)
+    return context
+
+
+def _not_installed(setting: str, extra: str, error: ImportError) -> SettingsRefused:
+    return SettingsRefused(
+        [f"{setting}: {error.name} is not installed. Install messaging-cell with the extra `{extra}`."]
+    )
+
+
+@contextmanager
+def _told_by(setting: str) -> Iterator[None]:
+    """Failures of an engine, by the setting that names it."""
+    try:
+        yield
+    except (TimeoutError, FolderInUse, NotDurable, StoreError, StoreUnavailable, LogError, OSError) as error:
+        raise StorageRefused(f"{setting}: {str(error).rstrip('.')}.") from error
