@@ -184,7 +184,10 @@ def _read_url(value: str) -> str:
 def _read_path(value: str) -> Path:
     if not value or "\0" in value:
         raise ValueError
-    return Path(value).expanduser().absolute()
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # there is no such user
+        raise ValueError from error
 
 
 def _has_port(server: str) -> bool:

@@ -94,7 +94,7 @@ BAD = {
     "ca_file": ["\0"],
     "listen": ["here", "127.0.0.1", "127.0.0.1:65536", "127.0.0.1:-1", ":80", "::1:80", "127.0.0.1:٣"],
     "address": ["http://127.0.0.1:50051", "a b:1"],
-    "data_folder": ["a\0b"],
+    "data_folder": ["a\0b", "~no-such-user/cell"],
     "cell_id": ["two words", "x" * 65],
     "token": ["two words", "ümlaut"],
     "jwt_secret": ["too short to be one"],
