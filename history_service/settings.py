@@ -10,8 +10,9 @@ class HistorySettings:
     """Bounds and times of the history service."""
 
     limits: Limits = field(default_factory=Limits)
-    store_interval_s: float = 0.05
-    """Records are stored no more often than this: under load batches are then large, which cost a third a record."""
+    store_interval_s: float = 0.25
+    """Records are stored no more often than this, and at once where none came for as long: rounds are then larger, and share
+    pages, fsyncs and wake-ups."""
     commit_interval_s: float = 1.0
     """How long stored records may stay uncommitted: what a new owner stores again."""
     retry_min_s: float = 0.1

@@ -202,6 +202,7 @@ async def test_every_cursor_it_was_told_is_a_place_to_resume_from(connect: Conne
                 places.append((step.event.cursor, told))
             elif isinstance(step, Moved):
                 places.append((step.cursor, told))
+        await events_at_least(bob, 30)
         for cursor, seen in places[:: len(places) // 12] + places[-3:]:
             async with connect("bob5", resume_after=cursor) as client:
                 await client.until_resumed()
