@@ -24,7 +24,7 @@ MAX_ANSWER_BYTES = 100_000_000
 
 
 class LoginRefused(LogError):
-    """The broker does not take the name and password, or the mechanism."""
+    """The broker does not take the name and password, or the mechanism; or its certificate is not to be trusted."""
 
 
 class ConnectionLost(LogUnavailable):
@@ -156,6 +156,9 @@ async def connect(
     except TimeoutError:
         connection.close()
         raise ConnectionLost(f"{server} has not answered within {timeout_s:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        raise LoginRefused(f"{server} has a certificate that ca_file does not vouch for: {error}") from error
     except ssl.SSLError as error:
         connection.close()
         raise ConnectionLost(f"{server}: TLS failed: {error}") from error
