@@ -49,7 +49,7 @@ VENDOR_FILES = {
         "history_service/embedded*.py",
         "messaging_client/store.py",
     ),
-    "kafka": ("event_log/kafka*.py",),
+    "kafka": ("event_log/kafka*.py", "check/parts/kafka_clients.py"),
     "cassandra": ("history_service/cassandra*.py",),
 }
 """The only files that may import a storage vendor."""
