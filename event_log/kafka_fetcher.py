@@ -47,45 +47,94 @@ class Chunk:
         self.at = 0
 
 
+class Session:
+    """What a broker remembers of the fetches of one connection, so that only what has changed is said (KIP-227).
+
+    Made anew, and everything said again, when the connection or the broker's memory is lost.
+    """
+
+    __slots__ = ("_asked", "epoch", "number")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.epoch = 0
+        self._asked: Mapping[int, int] = {}
+
+    def changes(self, positions: Mapping[int, int]) -> tuple[Mapping[int, int], Sequence[int]]:
+        """Which of these the broker has to be told, and which partitions it may forget."""
+        if not self.number:
+            return positions, ()
+        asked = self._asked
+        changed = {p: offset for p, offset in positions.items() if asked.get(p) != offset}
+        return changed, [p for p in asked if p not in positions]
+
+    def answered(self, number: int, positions: Mapping[int, int]) -> None:
+        """The broker has taken them; no number where it remembers nothing."""
+        self.epoch = self.epoch % _LAST_SESSION_EPOCH + 1 if number else 0
+        self.number = number
+        self._asked = positions
+
+
+_LAST_SESSION_EPOCH = 2**31 - 1
+
+
+class NoSession(Session):
+    """For a request by itself."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = -1
+
+
 async def fetch(
-    brokers: Brokers, node: int, purpose: str, positions: Mapping[int, int], max_bytes: int, wait_s: float
+    brokers: Brokers,
+    node: int,
+    purpose: str,
+    positions: Mapping[int, int],
+    max_bytes: int,
+    wait_s: float,
+    session: Session,
 ) -> dict[int, Fetched]:
-    """Ask a node for what stands from these positions on. Raises ConnectionLost."""
+    """Ask a node for what stands from these positions on; what it has no news of is not in the answer.
+
+    Raises LogUnavailable, after which the session must not be used again.
+    """
     state = brokers.topic
     assert state is not None
     topic = FetchRequest.FetchTopic
+    name = brokers.settings.topic
+    changed, forgotten = session.changes(positions)
+    parts = [
+        topic.FetchPartition(
+            partition=partition,
+            current_leader_epoch=-1,
+            fetch_offset=offset,
+            last_fetched_epoch=-1,
+            log_start_offset=-1,
+            partition_max_bytes=max_bytes,
+        )
+        for partition, offset in changed.items()
+    ]
+    forget = FetchRequest.ForgottenTopic(topic=name, topic_id=state.topic_id, partitions=list(forgotten))
     request = FetchRequest(
         replica_id=-1,
         max_wait_ms=int(wait_s * 1_000),
         min_bytes=1,
         max_bytes=max_bytes,
         isolation_level=0,
-        session_id=0,
-        session_epoch=-1,
-        topics=[
-            topic(
-                topic=brokers.settings.topic,
-                topic_id=state.topic_id,
-                partitions=[
-                    topic.FetchPartition(
-                        partition=partition,
-                        current_leader_epoch=-1,
-                        fetch_offset=offset,
-                        last_fetched_epoch=-1,
-                        log_start_offset=-1,
-                        partition_max_bytes=max_bytes,
-                    )
-                    for partition, offset in positions.items()
-                ],
-            )
-        ],
-        forgotten_topics_data=[],
+        session_id=session.number,
+        session_epoch=session.epoch,
+        topics=[topic(topic=name, topic_id=state.topic_id, partitions=parts)] if parts else [],
+        forgotten_topics_data=[forget] if forgotten else [],
         rack_id="",
         max_version=13,
     )
     answer = await brokers.ask(node, request, purpose, brokers.settings.request_timeout_s + wait_s)
     if answer.error_code:
         raise LogUnavailable(error_name(answer.error_code))
+    session.answered(answer.session_id, positions)
     return {
         part.partition_index: Fetched(part.error_code, part.high_watermark, bytes(part.records or b""))
         for found in answer.responses
@@ -105,9 +154,9 @@ async def read(brokers: Brokers, partition: int, offset: int, max_bytes: int) ->
 async def _read(brokers: Brokers, partition: int, offset: int, max_bytes: int) -> Sequence[LogRecord]:
     node = await brokers.leader_now(partition)
     while True:
-        found = (await fetch(brokers, node, CONTROL, {partition: offset}, max_bytes + _ROOM_BYTES, 0.0))[
-            partition
-        ]
+        room = max_bytes + _ROOM_BYTES
+        answer = await fetch(brokers, node, CONTROL, {partition: offset}, room, 0.0, NoSession())
+        found = answer[partition]
         if found.error_code == _OUT_OF_RANGE:
             if offset < (await brokers.offsets([partition], START))[partition]:
                 raise Truncated(f"partition {partition}: record {offset} is gone")
@@ -247,6 +296,7 @@ class Fetcher:
         return {p: offset for p, offset in self._positions.items() if p not in excluded and leader(p) == node}
 
     async def _follow_node(self, node: int) -> None:
+        session = Session()
         while True:
             self._wanted.clear()
             positions = self._wanted_of(node)
@@ -255,11 +305,12 @@ class Fetcher:
                 continue
             try:
                 answers = await fetch(
-                    self._brokers, node, self._purpose, positions, self._max_bytes, LONGEST_WAIT_S
+                    self._brokers, node, self._purpose, positions, self._max_bytes, LONGEST_WAIT_S, session
                 )
                 moved = self._arrived(positions, answers)
             except LogError as error:
                 self._brokers.report(f"broker {node} gives no records", error)
+                session = Session()
                 moved = True
             if moved:
                 await self._look_again()
@@ -279,11 +330,11 @@ class Fetcher:
         """Keep what came for those that still want it; whether some have another leader now."""
         moved = False
         arrived = False
-        for partition, offset in positions.items():
-            found = answers.get(partition)
+        for partition, found in answers.items():
+            offset = positions.get(partition, -1)
             if self._positions.get(partition) != offset or partition in self._chunks:
                 continue  # sought elsewhere in the meantime, or not the consumer's any more
-            if found is None or found.error_code not in (0, _OUT_OF_RANGE):
+            if found.error_code not in (0, _OUT_OF_RANGE):
                 moved = True
             elif found.error_code == _OUT_OF_RANGE:
                 self._held.add(partition)

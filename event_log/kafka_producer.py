@@ -57,7 +57,7 @@ class Producer:
         self._lanes = [Lane(partition) for partition in range(partition_count)]
         self._due: dict[int, None] = {}
         """Partitions with something to send and nothing on its way, in the order of their turns."""
-        self._busy: dict[int, dict[int, float]] = {}
+        self._busy: dict[int | None, dict[int, float]] = {}
         """For each node the requests on their way: number and when they went out."""
         self._pending_bytes = 0
         self._producer_id = -1
@@ -83,13 +83,20 @@ class Producer:
             return
         self._pending_bytes += size_bytes
         deadline = self._loop.time() + self._settings.delivery_timeout_s
+        sendable = False
         for partition, value, tag in records:
             lane = self._lanes[partition]
             lane.queue.append(Waiting(value, tag, on_settled, deadline))
-            if lane.batch is None:
+            if lane.batch is None and partition not in self._due:
                 self._due[partition] = None
+                sendable = sendable or not self._busy.get(self._brokers.leader(partition))
         self._idle.clear()
-        self._kick_soon()
+        if sendable:
+            self._kick_soon()
+        elif (
+            self._later is None
+        ):  # an answer will come first, or else it takes so long that another request may go
+            self._later = self._loop.call_later(PATIENCE_S, self._send_due)
         if self._sweep is None:
             self._sweep = self._loop.call_later(_SWEEP_S, self._expire)
 
