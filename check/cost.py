@@ -36,7 +36,8 @@ from check.servers import Server, cell, echo_server
 SECRET = "only for measuring, and only on this machine"
 BUSY_CORES = 0.9
 """Of the clients: above, they are the limit."""
-_UNDER_WAY_TO_ITSELF = 200
+_IN_FLIGHT, _AHEAD = 250, 2_000
+"""Of one user to itself: commands without an outcome, of which the cell takes 256, and messages sent and not shown yet."""
 _WARM_UP_S = 2.0
 _QUIET_S = 1.5
 """After which a server has nothing left to do of what was before."""
@@ -128,7 +129,7 @@ async def measure(options: Options) -> tuple[dict[str, Measured], dict[str, floa
                 loads["1-on-1, half of that"] = await load.paced(saturated.per_second / 2, options.seconds)
                 loads["1-on-1, low rate"] = await load.paced(options.rate * options.clients, options.seconds)
             async with _load(server, lambda tally: [_user("hermit", "hermit", tally)]) as load:
-                loads["one user to itself"] = await load.saturated(options.seconds, _UNDER_WAY_TO_ITSELF)
+                loads["one user to itself"] = await load.streaming(options.seconds)
     figures["message_over_echo"] = saturated.cpu_us / loads["echo, saturated"].cpu_us
     if options.idle:
         figures["stream_over_echo"] = figures["kb_per_stream"] / figures["echo_kb_per_stream"]
@@ -159,6 +160,23 @@ class _Load:
         measured = await self._measured(seconds)
         for client in self._clients:
             client.on_delivered = lambda: None
+        await self._settled()
+        return measured
+
+    async def streaming(self, seconds: float) -> Measured:
+        """One user sends as many as may be in flight, and not too far ahead of what it is shown."""
+        (client,) = self._clients
+        assert isinstance(client, CellClient)
+        tally = self._tally
+
+        def top_up() -> None:
+            while client.in_flight < _IN_FLIGHT and tally.sent - tally.delivered < _AHEAD:
+                client.send(now_us())
+
+        client.on_accepted = client.on_delivered = top_up
+        top_up()
+        measured = await self._measured(seconds)
+        client.on_accepted = client.on_delivered = lambda: None
         await self._settled()
         return measured
 

@@ -61,6 +61,9 @@ class CellClient:
 
     def __init__(self, user: str, peer: str, token: str, tally: Tally) -> None:
         self.on_delivered: Callable[[], None] = _nothing
+        self.on_accepted: Callable[[], None] = _nothing
+        self.in_flight = 0
+        """Commands without an outcome."""
         self.live: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when events are live."""
         self.stream = GrpcStream(CONNECT, {"authorization": f"Bearer {token}"}, self._take, self._ended)
@@ -80,6 +83,7 @@ class CellClient:
     def send(self, due_us: int) -> None:
         """Send one message; what is sent in one turn of the event loop goes out in one frame."""
         self._outbox.append(self._encode(next(self._numbers), due_us))
+        self.in_flight += 1
         self._tally.sent += 1
         self._tally.late_us.append(now_us() - due_us)
         if not self._scheduled:
@@ -96,7 +100,11 @@ class CellClient:
         for kind, start, end in updates(frame):
             if kind == EVENT:
                 self._count(frame, start, end)
+            elif kind == ACCEPTED:
+                self.in_flight -= 1
+                self.on_accepted()
             elif kind == REJECTED:
+                self.in_flight -= 1
                 self._tally.rejected += 1
             elif kind == RESUMED and not self.live.done():
                 self.live.set_result(None)
