@@ -330,10 +330,11 @@ class Fetcher:
         """Keep what came for those that still want it; whether some have another leader now."""
         moved = False
         arrived = False
+        unwanted = self._chunks.keys() | self._paused
         for partition, found in answers.items():
             offset = positions.get(partition, -1)
-            if self._positions.get(partition) != offset or partition in self._chunks:
-                continue  # sought elsewhere in the meantime, or not the consumer's any more
+            if self._positions.get(partition) != offset or partition in unwanted:
+                continue  # sought elsewhere or paused in the meantime, or not the consumer's any more
             if found.error_code not in (0, _OUT_OF_RANGE):
                 moved = True
             elif found.error_code == _OUT_OF_RANGE:

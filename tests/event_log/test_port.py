@@ -307,6 +307,23 @@ async def test_pause_holds_one_partition_and_loses_nothing(event_log: EventLog) 
     await member.consumer.close()
 
 
+async def test_what_is_asked_for_when_it_is_paused_does_not_come(event_log: EventLog) -> None:
+    """A consumer that waits at the end and is paused gives nothing of what is appended then, however often that is so."""
+    member = Member(event_log)
+    await poll_until(lambda: len(member.owned) == PARTITIONS, member)
+    for n in range(5):
+        await append(event_log, (0, b"%d" % n))
+        await poll_until(lambda n=n: member.count == n + 1, member)  # type: ignore[misc]
+        await member.poll(0.25)
+        member.consumer.pause([0])
+        await append(event_log, (0, b"paused"))
+        polled = await member.consumer.poll(0.1)
+        assert not polled.records
+        member.consumer.seek(0, 2 * n + 2)
+        member.consumer.resume([0])
+    await member.consumer.close()
+
+
 async def test_members_share_and_hand_over(event_log: EventLog) -> None:
     """A second member takes half, each partition only after its owner let go; each record is read by an owner, once."""
     first = Member(event_log)

@@ -49,8 +49,10 @@ async def eventually(
         await asyncio.sleep(0.05)
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A connection of its own."""
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """A connection of its own; with credentials over TLS."""
+    if credentials is not None:
+        return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
     return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
 
 
@@ -136,6 +138,7 @@ class PlainClient:
         first_command_id: int = 1,
         retry_window_s: float | None = None,
         ledger: Ledger | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self.user_id = user_id
         self.ledger = ledger or Ledger(user_id)
@@ -169,7 +172,7 @@ class PlainClient:
         self._call: Any = None
         self._closing = False
         self._runner: asyncio.Task[None] | None = None
-        self.channel = open_channel(address)
+        self.channel = open_channel(address, credentials)
         self.messaging = messaging_pb2_grpc.MessagingServiceStub(self.channel)
         self.history = history_pb2_grpc.HistoryServiceStub(self.channel)
 

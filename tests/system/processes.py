@@ -67,6 +67,11 @@ class Process:
         self._process.terminate()
         return self._process.wait(STOP_DEADLINE_S)
 
+    def check_running(self) -> None:
+        """Raises AssertionError where it has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, f"{self.name} has ended:\n{self.tail()}"
+
     def tail(self) -> str:
         """What it wrote last."""
         return (self._cell.folder / f"{self.name}.log").read_text(errors="replace")[-3_000:]
@@ -139,19 +144,30 @@ class Cell:
         process.start()
         return process
 
+    def check_running(self) -> None:
+        """Raises AssertionError where a process has ended by itself."""
+        for process in self.processes.values():
+            process.check_running()
+
     def wait_serving(self, *names: str) -> None:
         """Until the health of these processes, or of all, is SERVING: servers have an owner of every partition."""
         end = time.monotonic() + START_DEADLINE_S
         for name in names or self.processes:
             process = self.processes[name]
             while self._health(process.internal_port) != health_pb2.HealthCheckResponse.SERVING:
+                process.check_running()
                 assert time.monotonic() < end, f"{name} does not serve:\n{process.tail()}"
                 time.sleep(0.1)
 
     def client(self, user: str, number: int) -> Client:
         """A client of a user, connected to one of the servers."""
         address = self.addresses[number % len(self.addresses)]
-        return Client(address, token(user), credentials=channel_credentials(self._certificates / "ca.pem"))
+        return Client(address, token(user), credentials=self.credentials)
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For connections to the servers."""
+        return channel_credentials(self._certificates / "ca.pem")
 
     def stop(self) -> dict[str, int]:
         """Stop everything in good order: exit codes."""
