@@ -17,7 +17,7 @@ from history_service.cassandra_writes import read_mark
 from history_service.port import EventsAsked, EventsFound, StoredEvent
 
 _QUERIES: Final = {
-    "first bucket": "select bucket from {keyspace}.event_buckets where partition = ? and bucket >= ? limit 1",
+    "start": "select position from {keyspace}.event_starts where partition = ? limit 1",
     "events": """select position, logged, time_us from {keyspace}.events
         where partition = ? and bucket = ? and reader in ? and position >= ? and position <= ?""",
     "marks": """select conversation_id, marker_id, kind, sent_at_us, value from {keyspace}.event_marks
@@ -31,6 +31,7 @@ _LAST_SPAN = 16 * POSITIONS_PER_BUCKET
 _LITTLE_BYTES = 64 * 1024
 _MUCH_BYTES = 4 * 1024 * 1024
 _IN_FORCE_AT_ONCE = 100
+_NOWHERE = 2**63 - 1
 
 _Found = tuple[int, bytes, int]
 """Position, logged, gap time."""
@@ -59,17 +60,16 @@ class EventReads:
         """HistoryStore.events, of the incarnation with this number."""
         base = epoch * EPOCH
         first, last = base + asked.after + 1, base + asked.through
-        kept_from = await self._kept_from(asked.partition, first, last)
+        kept_from = min(last + 1, await self._kept_from(asked.partition))
         if kept_from > first:
             page = await self._page(asked, base, kept_from, last)
             return page._replace(kept_from=kept_from - base)
         return await self._page(asked, base, first, last)
 
-    async def _kept_from(self, partition: int, first: int, last: int) -> int:
-        """From which position on, if above `first`, events are still there: all at or below `last` may be gone."""
-        values = (partition, first // POSITIONS_PER_BUCKET)
-        row = await self._session.row(self._queries["first bucket"], values)
-        return last + 1 if row is None else min(last + 1, int(row[0]) * POSITIONS_PER_BUCKET)
+    async def _kept_from(self, partition: int) -> int:
+        """From which position on all events are still there."""
+        row = await self._session.row(self._queries["start"], (partition,))
+        return _NOWHERE if row is None else int(row[0])
 
     async def _page(self, asked: EventsAsked, base: int, first: int, last: int) -> EventsFound:
         if first > last:

@@ -22,7 +22,8 @@ Tables
                           a user, a large conversation, or everyone (a gap). So what a consumer writes at a time is in few
                           partitions of Cassandra, and goes there as few mutations. Rows live for the inbox's time
     event_marks           as marks, of one bucket of positions: what a user who returns is told of marks. They live as long
-    event_buckets         buckets of positions that are there in full: these rows live a day less than those of `events`
+    event_starts          positions from which on `events` are there in full, by partition of the log. Said now and then, with
+                          the rows that follow; these live a day less than those of `events`, so while one is there they are
 """
 
 from collections.abc import Iterator, Mapping
@@ -64,7 +65,7 @@ TABLES: Mapping[str, str] = {
     primary key ((partition, bucket), reader, position))""",
     "event_marks": """(partition int, bucket bigint, user_id text, conversation_id text, marker_id text, kind int,
     sent_at_us bigint, value blob, primary key ((partition, bucket), user_id, conversation_id, marker_id, kind))""",
-    "event_buckets": "(partition int, bucket bigint, primary key (partition, bucket))",
+    "event_starts": "(partition int, position bigint, primary key (partition, position))",
 }
 
 
@@ -97,6 +98,6 @@ def bucket_of(sent_at_us: int, participant_count: int) -> int:
 def _lifetime(table: str, inbox_days: int) -> str:
     if table in ("events", "event_marks"):
         return _EXPIRING.format(ttl=inbox_days * DAY_S)
-    if table == "event_buckets":
+    if table == "event_starts":
         return f" with default_time_to_live = {(inbox_days - 1) * DAY_S}"
     return ""

@@ -5,6 +5,7 @@ their first copy. Batches are unlogged: each row stands for itself, and what fai
 """
 
 import struct
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -21,7 +22,7 @@ from history_service.cassandra_schema import (
     bucket_of,
 )
 from history_service.cassandra_session import CassandraSession, Writer
-from history_service.port import Batch, MarkRow, MessageKey
+from history_service.port import Batch, GapRow, InboxRow, MarkRow, MessageKey, SharedInboxRow
 from history_service.rows import Lately
 
 _COLUMNS: Final = {
@@ -37,7 +38,7 @@ _COLUMNS: Final = {
     "events": "(partition, bucket, reader, position, logged, time_us) values (?, ?, ?, ?, ?, ?)",
     "event_marks": """(partition, bucket, user_id, conversation_id, marker_id, kind, sent_at_us, value)
         values (?, ?, ?, ?, ?, ?, ?, ?) using timestamp ?""",
-    "event_buckets": "(partition, bucket) values (?, ?)",
+    "event_starts": "(partition, position) values (?, ?)",
     "positions": "(incarnation, partition, through, time_us) values (?, ?, ?, ?) using timestamp ?",
 }
 _BATCH_STATEMENTS = 10
@@ -49,6 +50,8 @@ _MUTATION_BYTES = 128 * 1024
 _ROW_BYTES = 100
 """What a row takes beside its blob, roughly."""
 _REMEMBERED = 65_536
+_START_EVERY_S = 6 * 3_600.0
+"""Between two positions from which on a partition is said to be there in full: so much too early events count as gone."""
 
 
 class _Row(NamedTuple):
@@ -67,6 +70,8 @@ class Writes:
             for table, columns in _COLUMNS.items()
         }
         self._buckets: Lately[tuple[object, ...]] = Lately(_REMEMBERED)
+        self._started_s: dict[int, float] = {}
+        """When a position of each partition of the log was last said to be one from which on all is there."""
 
     def register(self, writer: Writer, conversation_id: str, participants: Sequence[str]) -> None:
         """HistoryStore.register."""
@@ -77,13 +82,16 @@ class Writes:
         """HistoryStore.write; `epoch` is the number of the batch's incarnation."""
         buckets: set[tuple[object, ...]] = set()
         told = self._told(batch, epoch * EPOCH)
-        buckets.update(("event_buckets", *place) for place in told)
+        now_s = time.monotonic()
+        starts = self._starts(batch, epoch * EPOCH, {partition for partition, _ in told}, now_s)
         rows = [*_of_conversations(batch, epoch * EPOCH, buckets), *_of_users(batch, epoch * EPOCH)]
         new = [bucket for bucket in buckets if bucket not in self._buckets]
         rows += [_Row(str(table), tuple(key)) for table, *key in new]
+        rows += [_Row("event_starts", start) for start in starts.items()]
         writer.run([*self._by_partition(told.values()), *self._by_node(writer, rows)])
         for bucket in new:  # now they are there, and need not be written again
             self._buckets.add(bucket)
+        self._started_s.update(dict.fromkeys(starts, now_s))
         positions = [
             _Row("positions", (batch.incarnation, partition, through, time_us, through))
             for partition, (through, time_us) in batch.positions.items()
@@ -112,6 +120,11 @@ class Writes:
                 rows[place].append(_mark_row("event_marks", place, mark, base))
         return rows
 
+    def _starts(self, batch: Batch, base: int, partitions: Iterable[int], now_s: float) -> dict[int, int]:
+        """The first positions of those partitions of which that was not said lately: what follows is written from now on."""
+        due = [p for p in partitions if now_s - self._started_s.get(p, -_START_EVERY_S) >= _START_EVERY_S]
+        return {partition: base + min(_offsets(batch, partition)) for partition in due}
+
     def _by_partition(self, groups: Iterable[Sequence[_Row]]) -> Iterator[Any]:
         for rows in groups:
             yield from self._batches(rows, len(rows), _MUTATION_BYTES)
@@ -135,6 +148,14 @@ class Writes:
             size += row.size
         if count:
             yield batch
+
+
+def _offsets(batch: Batch, partition: int) -> Iterator[int]:
+    """Of what readers in a partition of the log are told."""
+    shared: Iterable[SharedInboxRow | GapRow] = chain(batch.shared_inbox, batch.gaps)
+    own: Iterable[InboxRow | MarkRow] = chain(batch.inbox.get(partition, ()), batch.marks.get(partition, ()))
+    yield from (row.offset for row in shared if row.partition == partition)
+    yield from (row.offset for row in own)
 
 
 def mark_value(through: MessageKey, position: int, logged: bytes) -> bytes:

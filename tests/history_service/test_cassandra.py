@@ -13,7 +13,7 @@ from engines.run_folder import RunFolder
 from history_service.cassandra import CassandraSettings, CassandraStore, migrate
 from history_service.cassandra_reads import _UNREAD_WALK
 from history_service.cassandra_schema import EPOCH, POSITIONS_PER_BUCKET, TABLES, VERSION, bucket_of
-from history_service.cassandra_session import CassandraSession
+from history_service.cassandra_session import CassandraSession, Row
 from history_service.port import (
     END,
     Batch,
@@ -58,8 +58,8 @@ async def session(engine: CassandraEngine) -> AsyncIterator[CassandraSession]:
     await opened.close()
 
 
-async def run(session: CassandraSession, cql: str) -> None:
-    await asyncio.to_thread(session.run, cql)
+async def run(session: CassandraSession, cql: str, values: tuple[object, ...] = ()) -> list[Row]:
+    return await asyncio.to_thread(session.run, cql, values)
 
 
 class TestOpen:
@@ -189,7 +189,6 @@ class TestBuckets:
         """Events far apart in the log come in order, whether much or little lies between."""
         places = (0, 5, POSITIONS_PER_BUCKET - 1, POSITIONS_PER_BUCKET, 40 * POSITIONS_PER_BUCKET + 7)
         batch = Batch(INCARNATION)
-        # Only the first bucket would be marked by the events of one user; the log has records in all of them.
         batch.gaps = [GapRow(3, number * POSITIONS_PER_BUCKET + 9, 1) for number in range(41)]
         batch.inbox[3] = [InboxRow("ann", offset, b"logged") for offset in places]
         await store.write(batch)
@@ -212,40 +211,72 @@ class TestBuckets:
         assert not found.complete
 
 
-async def expire(session: CassandraSession, keyspace: str, *buckets: int) -> None:
-    """What a bucket's time to live does, at once."""
-    for bucket in buckets:
-        place = f"partition = 0 and bucket = {EPOCH // POSITIONS_PER_BUCKET + bucket}"
-        await run(session, f"delete from {keyspace}.event_buckets where {place}")
+async def expire(session: CassandraSession, keyspace: str, below: int) -> None:
+    """What the time to live of starts, and a day later that of events, does at once."""
+    for table in ("event_starts", "events"):
+        key = "partition" if table == "event_starts" else "partition, bucket, reader"
+        rows = await run(session, f"select {key}, position from {keyspace}.{table}")
+        for *place, position in rows:
+            if position < EPOCH + below:
+                named = " and ".join(f"{name} = %s" for name in (*key.split(", "), "position"))
+                await run(session, f"delete from {keyspace}.{table} where {named}", (*place, position))
 
 
 class TestExpiry:
     async def test_events_that_are_no_longer_kept_are_a_gap(
         self, engine: CassandraEngine, session: CassandraSession
     ) -> None:
-        """A client away for longer than the inbox keeps events is told the range, then what is still there."""
+        """A client away for longer than the inbox keeps events is told the range, then what is still there.
+
+        However few events there are, and however often the service that writes them starts anew meanwhile.
+        """
         settings = engine.settings(unique_name("expiry"))
         await migrate(settings, copies=1)
-        store = await CassandraStore.open(settings)
-        batch = Batch(INCARNATION, positions={0: Persisted(3 * POSITIONS_PER_BUCKET, 5)})
         made = WrittenLog(1)
         made.message("ann", [], "m1", 7)
         (logged,) = made.batch(0, 0, 1).inbox[0]
-        batch.inbox[0] = [logged._replace(offset=n * POSITIONS_PER_BUCKET) for n in range(4)]
-        await store.write(batch)
+        for first in (0, 10, 20):
+            store = await CassandraStore.open(settings)
+            for offset in (first, first + 5):
+                batch = Batch(INCARNATION, positions={0: Persisted(offset, 5)})
+                batch.inbox[0] = [logged._replace(offset=offset)]
+                await store.write(batch)
+            if first < 20:
+                await store.close()
         events = StoredEvents(store, INCARNATION)
         whole = await events.events_after("ann", 0, -1, EVERYTHING)
-        assert [event.offset for event in whole.events] == [n * POSITIONS_PER_BUCKET for n in range(4)]
-        await expire(session, settings.keyspace, 0, 1)
+        assert [event.offset for event in whole.events] == [0, 5, 10, 15, 20, 25]
+        await expire(session, settings.keyspace, 12)
         page = await events.events_after("ann", 0, 4, EVERYTHING)
         updates = messaging.ConnectResponse.FromString(b"".join(event.piece for event in page.events)).updates
         assert [update.WhichOneof("update") for update in updates] == ["gap", "event", "event"]
-        ends = [2 * POSITIONS_PER_BUCKET - 1, 2 * POSITIONS_PER_BUCKET, 3 * POSITIONS_PER_BUCKET]
-        assert [event.offset for event in page.events] == ends
-        await expire(session, settings.keyspace, 2, 3)
+        assert [event.offset for event in page.events] == [19, 20, 25]
+        here = await events.events_after("ann", 0, 19, EVERYTHING)
+        assert [event.offset for event in here.events] == [20, 25]
+        await expire(session, settings.keyspace, 30)
         page = await events.events_after("ann", 0, 4, EVERYTHING)
-        assert [event.offset for event in page.events] == [3 * POSITIONS_PER_BUCKET]
-        assert page.through_offset == 3 * POSITIONS_PER_BUCKET
+        assert [event.offset for event in page.events] == [25]
+        assert page.through_offset == 25
+        await store.close()
+
+    async def test_where_events_start_is_said_again_and_again(
+        self, engine: CassandraEngine, session: CassandraSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A service that runs for longer than the inbox keeps events still says what is there; not with each batch."""
+        settings = engine.settings(unique_name("starts"))
+        await migrate(settings, copies=1)
+        store = await CassandraStore.open(settings)
+
+        async def starts() -> list[int]:
+            rows = await run(session, f"select position from {settings.keyspace}.event_starts")
+            return [position - EPOCH for (position,) in rows]
+
+        for offset in (7, 8):
+            await store.write(Batch(INCARNATION, gaps=[GapRow(3, offset, 1)]))
+        assert await starts() == [7]
+        monkeypatch.setattr("history_service.cassandra_writes._START_EVERY_S", 0.0)
+        await store.write(Batch(INCARNATION, gaps=[GapRow(3, 12, 1), GapRow(3, 11, 1)]))
+        assert await starts() == [7, 11]
         await store.close()
 
     async def test_rows_that_expire_say_so(self, engine: CassandraEngine, session: CassandraSession) -> None:
@@ -256,7 +287,7 @@ class TestExpiry:
         rows = await asyncio.to_thread(session.run, query, (settings.keyspace,))
         lifetimes = {name: seconds for name, seconds in rows if seconds}
         day_s = 86_400
-        assert lifetimes == {"events": 10 * day_s, "event_marks": 10 * day_s, "event_buckets": 9 * day_s}
+        assert lifetimes == {"events": 10 * day_s, "event_marks": 10 * day_s, "event_starts": 9 * day_s}
         assert {name for name, _ in rows} == set(TABLES)
 
 
