@@ -22,8 +22,8 @@ Tables
                           a user, a large conversation, or everyone (a gap). So what a consumer writes at a time is in few
                           partitions of Cassandra, and goes there as few mutations. Rows live for the inbox's time
     event_marks           as marks, of one bucket of positions: what a user who returns is told of marks. They live as long
-    event_starts          positions from which on `events` are there in full, by partition of the log. Said now and then, with
-                          the rows that follow; these live a day less than those of `events`, so while one is there they are
+    event_starts          positions from which on `events` are there in full, by partition of the log. Said now and then,
+                          with the rows that follow. They live a day less than those: while one is there, so are the rows
 """
 
 from collections.abc import Iterator, Mapping

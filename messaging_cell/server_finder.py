@@ -32,6 +32,8 @@ class ServerFinder:
         self._dial = dial
         self._found = found
         self._told: set[Address] = set()
+        self._hosts: dict[ServerAddresses, list[str]] = {}
+        """What each stood for when it was last looked up."""
         self._wanted: dict[Address, str] = {}
         """Addresses with the name that each was found by."""
 
@@ -44,14 +46,14 @@ class ServerFinder:
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def look(self) -> None:
-        """Look once. A name that cannot be looked up now keeps what it stood for."""
+        """Look once. A name that cannot be looked up now keeps what it stood for, and holds up no other."""
         wanted: dict[Address, str] = {}
         for server in self._servers:
             try:
-                hosts = await _hosts(server.host) if server.by_dns else [server.host]
+                self._hosts[server] = await _hosts(server.host) if server.by_dns else [server.host]
             except OSError as error:
                 _log.warning("servers_not_found", name=server.host, reason=str(error))
-                return
+            hosts = self._hosts.get(server, ())
             wanted |= {Address(host, port): server.host for host in hosts for port in server.ports}
         self._wanted = wanted
         for address in sorted(wanted.keys() - self._told):

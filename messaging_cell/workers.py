@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 
 import structlog
@@ -23,7 +24,7 @@ from messaging_cell.settings import Settings, SettingsRefused
 _RESTART_PAUSE_S = 1.0
 """Between starts of a worker that ends again and again."""
 _START_S = 10.0
-"""A worker that refuses in this time will refuse again: a setting is wrong, or an engine does not fit."""
+"""Workers that all refuse in this time will refuse again: a setting is wrong, or an engine does not fit."""
 _PR_SET_PDEATHSIG = 1
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ def run(settings: Settings, arguments: Sequence[str]) -> int:
     """
     with _reserved(settings.listen) as port:
         listen = Address(settings.listen.host, port.getsockname()[1])
-        return _Workers(settings, listen, arguments).run()
+        return Workers(settings, listen, [sys.executable, "-m", "messaging_cell.command", *arguments]).run()
 
 
 def end_with_parent() -> None:
@@ -46,27 +47,30 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class _Workers:
-    def __init__(self, settings: Settings, listen: Address, arguments: Sequence[str]) -> None:
+class Workers:
+    """Runs a command in as many processes as the settings say, with flags of its own for each."""
+
+    def __init__(self, settings: Settings, listen: Address, command: Sequence[str]) -> None:
         self._settings = settings
         self._listen = listen
-        self._command = [sys.executable, "-m", "messaging_cell.command", *arguments]
+        self._command = command
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._started: dict[int, float] = {}
         self._stopping = False
 
     def run(self) -> int:
-        """See `run` above."""
+        """Until stopped. Returns the exit code, as `run` above. Takes the signals of the process, in its main thread."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._pass_on)
         for worker in range(self._settings.workers):
-            self._start(worker)
+            if not self._stopping:
+                self._start(worker)
         code = 0
         while self._processes:
             worker, ended = self._next_end()
             if self._stopping:
                 continue
-            if ended > 0 and time.monotonic() - self._started[worker] < _START_S:
+            if ended > 0 and self._all_are_new():
                 _log.error("worker_does_not_start", worker=worker, exit_code=ended)
                 code = ended
                 self._stop(signal.SIGTERM)
@@ -77,13 +81,21 @@ class _Workers:
                 self._start(worker)
         return code
 
+    def _all_are_new(self) -> bool:
+        """Whether none has lasted yet, to say that the settings are right and something is only away for now."""
+        return time.monotonic() - min(self._started.values()) < _START_S
+
     def _next_end(self) -> tuple[int, int]:
         """Wait until a worker has ended; which, and its exit code."""
-        pid, status = os.wait()
-        (worker,) = (number for number, process in self._processes.items() if process.pid == pid)
-        process = self._processes.pop(worker)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return worker, process.returncode
+        while True:
+            pid, status = (
+                os.wait()
+            )  # as the first process of a container it has children that it did not start, too
+            for worker, process in self._processes.items():
+                if process.pid == pid:
+                    del self._processes[worker]
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    return worker, process.returncode
 
     def _start(self, worker: int) -> None:
         internal = self._settings.internal_listen
@@ -99,7 +111,10 @@ class _Workers:
         flags = [word for name, value in own.items() for word in ("--" + name.replace("_", "-"), value)]
         self._started[worker] = time.monotonic()
         # In a session of its own, so that a Ctrl-C in the terminal comes by way of this process, and once.
-        self._processes[worker] = subprocess.Popen([*self._command, *flags], start_new_session=True)
+        process = subprocess.Popen([*self._command, *flags], start_new_session=True)
+        self._processes[worker] = process
+        if self._stopping:  # the signal came meanwhile, and could not be passed on to this one
+            _tell(process, signal.SIGTERM)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         """Workers are stopped, or by a second signal ended, as this process is asked to."""
@@ -108,7 +123,13 @@ class _Workers:
     def _stop(self, number: signal.Signals) -> None:
         self._stopping = True
         for process in self._processes.values():
-            process.send_signal(number)
+            _tell(process, number)
+
+
+def _tell(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Not by `send_signal`, which would take the end of a process from those who wait for it."""
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, number)
 
 
 def _reserved(listen: Address) -> socket.socket:

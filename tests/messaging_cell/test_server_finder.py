@@ -96,6 +96,17 @@ async def test_a_name_without_an_answer_keeps_what_it_stood_for(names: dict[str,
     assert found.targets[0].wanted()
 
 
+async def test_a_name_without_an_answer_holds_up_no_other(names: dict[str, list[str]]) -> None:
+    """Servers of a list, and of the names that are known, are found all the same."""
+    names["here"] = ["10.0.0.1"]
+    found = Found("dns:gone:7,dns:here:7,listed:7")
+    await found.finder.look()
+    assert found.names == ["10.0.0.1:7", "listed:7"]
+    names |= {"gone": ["10.0.0.2"], "here": ["10.0.0.3"]}
+    await found.finder.look()
+    assert found.names[2:] == ["10.0.0.2:7", "10.0.0.3:7"]
+
+
 async def test_one_family_of_addresses_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server with an address of each family is still one server."""
 
