@@ -113,7 +113,7 @@ class PartitionReader:
 
     Seek to `tail_start` and give every record to `read`. Act on those from `acts_from` on. Verdicts are those of a reader
     that never stopped (I1) from `exact_from` on; below it an origin that was dropped may look effective, so a window must
-    not start there.    Raises Truncated if the log no longer has the tail, IncarnationChanged or CommitUnreadable if the
+    not start there. Raises Truncated if the log no longer has the tail, IncarnationChanged or CommitUnreadable if the
     commit does not fit it.
     """
 

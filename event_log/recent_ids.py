@@ -31,11 +31,8 @@ class RecentIds:
             self._new[key] = (now_us, digest)
             return None
         first = uses[0][1]
-        if uses[-1][1] == digest:
-            uses[-1] = (
-                now_us,
-                digest,
-            )  # a run of equal uses is as old as its last: that one is the last to leave
+        if uses[-1][1] == digest:  # a run of equal uses is as old as its last: that one is the last to leave
+            uses[-1] = (now_us, digest)
         else:
             uses.append((now_us, digest))
         self._new[key] = uses

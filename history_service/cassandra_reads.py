@@ -117,8 +117,9 @@ class Reads:
         below = before or (END.key.sent_at_us, "")
         names = sorted((name for name in active if name[0] > 0 and name < below), reverse=True)
         seen: list[Overview] = []
-        for start in range(0, min(len(names), limit + 1), _SEEN_AT_ONCE):
-            some = names[start : min(start + _SEEN_AT_ONCE, limit + 1)]
+        while names:
+            count = min(_SEEN_AT_ONCE, limit + 1 - len(seen))
+            some, names = names[:count], names[count:]
             overviews = await gather(*(self.overview(user_id, name) for _, name in some))
             # The place in the listing is that of the listing, though a later message may have come meanwhile.
             seen += [

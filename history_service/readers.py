@@ -64,7 +64,8 @@ class StoredEvents:
             stored = await self._store.events(asked)
         found = [self._positioned(partition, event) for event in stored.events]
         if stored.kept_from > after_offset + 1:
-            found.insert(0, self._gap(partition, after_offset, stored.kept_from - 1, 0))
+            # The time at its end is not known any more. A later one does no harm, an earlier one might (I12).
+            found.insert(0, self._gap(partition, after_offset, stored.kept_from - 1, persisted.time_us))
         events = fitting(((event, len(event.piece)) for event in found), max_bytes)
         if stored.complete and len(events) == len(found):
             return EventsPage(events, through, persisted.time_us, through)

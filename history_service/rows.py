@@ -122,10 +122,8 @@ def _encoded(reading: Reading) -> bytes:
     """The event to store, its time that of its cursor: the event's own is within it."""
     logged = reading.logged
     encoded = logged.SerializeToString()
-    if reading.time_us != logged.event_time_us:
-        encoded += _EVENT_TIME_TAG + varint(
-            reading.time_us
-        )  # of a field that comes twice the last one counts
+    if reading.time_us != logged.event_time_us:  # of a field that comes twice the last one counts
+        encoded += _EVENT_TIME_TAG + varint(reading.time_us)
     return encoded
 
 

@@ -26,9 +26,8 @@ def prepare() -> None:
     """Set what grpc reads when it is first imported, unless the user has."""
     assert "grpc" not in sys.modules, "too late: grpc has been imported"
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
-    os.environ.setdefault(
-        "GRPC_VERBOSITY", "NONE"
-    )  # what matters comes as an exception or status, and is logged by us
+    # What matters comes as an exception or status, and is logged by us.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def open_standard_files() -> None:

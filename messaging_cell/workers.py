@@ -88,9 +88,8 @@ class Workers:
     def _next_end(self) -> tuple[int, int]:
         """Wait until a worker has ended; which, and its exit code."""
         while True:
-            pid, status = (
-                os.wait()
-            )  # as the first process of a container it has children that it did not start, too
+            # As the first process of a container it has children that it did not start, too.
+            pid, status = os.wait()
             for worker, process in self._processes.items():
                 if process.pid == pid:
                     del self._processes[worker]

@@ -182,9 +182,8 @@ class Connection:
             while not self._is_closed:
                 self._arrived.clear()
                 if self._has_snapshot:
-                    await (
-                        self.confirm()
-                    )  # or the next process would start later, and not be given what comes now
+                    # Or the next process would start later, and not be given what comes now.
+                    await self.confirm()
                     self._has_snapshot = False
                 event = self.protocol.hand_over(clock.now_s())
                 self._changed()

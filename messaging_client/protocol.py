@@ -126,9 +126,8 @@ class Protocol:
     def check(self) -> None:
         """Raise the failure, if there is one."""
         if self.failure is not None:
-            raise self.failure.with_traceback(
-                None
-            )  # the same one each time: it must not collect where it was raised
+            # The same one each time: it must not collect where it was raised.
+            raise self.failure.with_traceback(None)
 
     def take_journal(self) -> list[Change]:
         """The changes to make now. Of the cursors only the last counts."""

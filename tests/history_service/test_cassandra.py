@@ -251,6 +251,7 @@ class TestExpiry:
         updates = messaging.ConnectResponse.FromString(b"".join(event.piece for event in page.events)).updates
         assert [update.WhichOneof("update") for update in updates] == ["gap", "event", "event"]
         assert [event.offset for event in page.events] == [19, 20, 25]
+        assert page.events[0].time_us == 5, "not below what was told before (I12)"
         here = await events.events_after("ann", 0, 19, EVERYTHING)
         assert [event.offset for event in here.events] == [20, 25]
         await expire(session, settings.keyspace, 30)
