@@ -218,6 +218,7 @@ class Member:
         self._judge(joined.error_code)
         if joined.error_code:
             self.ownership.needs_join = True
+            await asyncio.sleep(_PAUSE_S)
             return None
         return joined
 

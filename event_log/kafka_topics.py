@@ -152,6 +152,9 @@ def topic_faults(settings: KafkaLogSettings, configs: Configs) -> Iterator[str]:
 
 def broker_faults(settings: KafkaLogSettings, configs: Configs) -> Iterator[str]:
     """What is wrong with the configuration of a broker; what it does not tell is let pass."""
+    copies = _number(configs, "offsets.topic.replication.factor")
+    if copies is not None and copies < _COPIES and not settings.development:
+        yield f"offsets.topic.replication.factor is {copies}, must be at least {_COPIES}{_UNLESS}"
     minutes = _number(configs, "offsets.retention.minutes")
     if minutes is not None and minutes * 60 <= settings.least_retention_s:
         yield (

@@ -133,6 +133,7 @@ async def test_what_retention_took_is_told(engine: KafkaEngine) -> None:
         ({"partitions": 5}, "has 4 partitions, but partitions is set to 5"),
         ({"development": False}, "replication factor is 1, must be at least 3, unless in development mode"),
         ({"development": False}, "min.insync.replicas is 1, must be at least 2, unless in development mode"),
+        ({"development": False}, "offsets.topic.replication.factor is 1, must be at least 3"),
         ({"least_retention_s": 400_000.0}, "retention.ms is 172800000, must be at least 400000000 or -1"),
         ({"least_retention_s": 8 * 86_400.0}, "offsets.retention.minutes is 10080, must be above"),
         (
