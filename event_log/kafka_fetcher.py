@@ -23,6 +23,7 @@ _numbers = itertools.count()
 
 LONGEST_WAIT_S = 0.1
 _PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
 _OUT_OF_RANGE = 1
 _ROOM_BYTES = 64 << 10
 """Fetched beyond what is asked for, because a batch may begin before the record that is wanted."""
@@ -297,6 +298,7 @@ class Fetcher:
 
     async def _follow_node(self, node: int) -> None:
         session = Session()
+        pause_s = _PAUSE_S
         while True:
             self._wanted.clear()
             positions = self._wanted_of(node)
@@ -313,17 +315,20 @@ class Fetcher:
                 session = Session()
                 moved = True
             if moved:
-                await self._look_again()
+                await self._look_again(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                pause_s = _PAUSE_S
 
-    async def _look_again(self) -> None:
-        """Learn who leads what now."""
+    async def _look_again(self, pause_s: float) -> None:
+        """Learn who leads what now, after a pause."""
+        await asyncio.sleep(pause_s)
         try:
             await self._brokers.refresh()
         except LogUnavailable as error:
             self._fail(error)
         except LogError as error:
             self._fail(LogUnavailable(str(error)))
-        await asyncio.sleep(_PAUSE_S)
         self._follow()
 
     def _arrived(self, positions: Mapping[int, int], answers: Mapping[int, Fetched]) -> bool:
