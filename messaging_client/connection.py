@@ -21,7 +21,7 @@ from cell.messaging.v1 import messaging_pb2_grpc
 from messaging_client import clock, status, wire
 from messaging_client.backoff import Backoff
 from messaging_client.channels import Channels
-from messaging_client.errors import CallFailed, ClientFailed, NotDone, Reason
+from messaging_client.errors import CallFailed, ClientFailed, MessagingError, NotDone, Reason
 from messaging_client.events import Event, Snapshot
 from messaging_client.keeper import Keeper
 from messaging_client.kept import Store
@@ -65,6 +65,8 @@ class Connection:
         self._runner: asyncio.Task[None] | None = None
         self._background: set[asyncio.Future[Any]] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._late: dict[asyncio.Future[None], MessagingError | None] = {}
+        """Outcomes that came when whoever waited had just been cancelled, and did not know it yet."""
         self._tick_s = -NEVER_S
         """When the clock looks again."""
         self._is_waited_for = False
@@ -163,6 +165,8 @@ class Connection:
     def _withdraw(self, id_: str, future: asyncio.Future[None]) -> Exception | None:
         if not future.cancelled():  # it has come at the last moment
             return future.exception()  # type: ignore[return-value]
+        if future in self._late:  # or a moment after
+            return self._late.pop(future)
         waiting = self._waiting[id_]
         waiting.remove(future)
         if not waiting:
@@ -392,11 +396,12 @@ class Connection:
         settled, protocol.outbox.settled = protocol.outbox.settled, []
         for outgoing, error in settled:
             for future in self._waiting.pop(outgoing.id, ()):
-                if not future.done():
-                    if error is None:
-                        future.set_result(None)
-                    else:
-                        future.set_exception(error)
+                if future.cancelled():
+                    self._late[future] = error
+                elif error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
         if protocol.journal:
             self._keeper.keep_soon()
         if protocol.inbox or protocol.failure is not None:

@@ -37,6 +37,7 @@ from messaging_client import (
     StoreInUse,
     Unauthenticated,
     WrongUser,
+    clock,
     connection,
 )
 from messaging_client.kept import Change, Kept, Moved, OfUser
@@ -954,6 +955,58 @@ async def test_a_cancelled_send_is_given_up() -> None:
         sending.cancel()
         await asyncio.wait([sending])
         assert client.pending == 0
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_an_outcome_may_come_in_the_moment_in_which_nobody_waits_any_more(
+    is_cancelled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller whose time is over is told the outcome all the same; one who is cancelled is, and nothing is left."""
+    reached = asyncio.Event()
+    timeouts: list[asyncio.Timeout] = []
+    new_timeout = asyncio.timeout
+
+    def timeout(delay_s: float | None) -> asyncio.Timeout:
+        made = new_timeout(delay_s)
+        if delay_s == LONG_S:
+            timeouts.append(made)
+        return made
+
+    async def script(talk: Talk) -> None:
+        await talk.open()
+        await talk.command()
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with scripted_cell(script) as cell, client_of(cell.address) as client:
+        await client.online()
+        monkeypatch.setattr(asyncio, "timeout", timeout)
+        sending = asyncio.create_task(client.send("hi", to="bob", timeout_s=LONG_S))
+        await reached.wait()
+        link = client._connection
+        assert link.protocol.stream is not None
+        (number,) = link.protocol.stream.in_flight
+        rejected = messaging.Rejected(
+            command_id=number,
+            reason=messaging.REJECTED_REASON_NOT_FOUND,
+            outcome=messaging.REJECTED_OUTCOME_NOT_DONE,
+        )
+
+        def refuse() -> None:
+            link.protocol.received([messaging.Update(rejected=rejected)], clock.now_s())
+            link._changed()
+
+        if is_cancelled:
+            sending.cancel()
+            refuse()
+        else:  # both in one turn of the loop
+            loop = asyncio.get_running_loop()
+            timeouts[0].reschedule(loop.time())
+            loop.call_soon(refuse)
+        with pytest.raises(asyncio.CancelledError if is_cancelled else NotDone):
+            await sending
+        assert client.pending == 0
+        assert (link._waiting, link._late) == ({}, {})
 
 
 async def test_a_send_may_be_cancelled_at_any_point() -> None:
