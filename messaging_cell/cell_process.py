@@ -20,13 +20,13 @@ from history_service.readers import StoredEvents, StoredRegistry
 from history_service.settings import HistorySettings
 from messaging_cell import access_tokens, process_checks, storage
 from messaging_cell.client_port import ClientPort, PortTaken
-from messaging_cell.internal_port import InternalPort
+from messaging_cell.internal_port import InternalPort, dialer
 from messaging_cell.server_finder import ServerFinder
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings
 from messaging_server.server import MessagingServer
 from messaging_server.settings import ServerSettings
-from session_link.grpc_link import add_session_link_service, dial
+from session_link.grpc_link import add_session_link_service
 from session_link.in_process import in_process_link
 from session_link.port import OwnerEnd
 
@@ -209,12 +209,7 @@ class CellProcess:
         if Service.MESSAGING_SERVER in self._services:
             delivery.add_target(LinkTarget(settings.cell_id, self._link_here))
         else:
-            credentials = process_checks.internal_channel_credentials(settings)
-
-            async def link(address: str, name: str) -> OwnerEnd:
-                return await dial(address, credentials=credentials, server_name=name)
-
-            finder = ServerFinder(settings.servers, link, delivery.add_target)
+            finder = ServerFinder(settings.servers, dialer(settings), delivery.add_target)
             self._parts.callback(self._run(finder.run()).cancel)
         return delivery.failed
 

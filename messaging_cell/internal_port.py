@@ -1,11 +1,17 @@
-"""The port of a process that other processes of the cell, and probes, ask: session links and health."""
+"""The port of a process that other processes of the cell, and probes, ask: session links and health; and who dials it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from messaging_cell import process_checks
 from messaging_cell.client_port import PortTaken, check_free
 from messaging_cell.setting_kinds import Address
-from session_link.grpc_link import SERVER_OPTIONS
+from messaging_cell.settings import Settings, SettingsRefused
+from session_link.grpc_link import SERVER_OPTIONS, dial
+from session_link.port import LinkClosed, OwnerEnd
 
 
 class InternalPort:
@@ -39,3 +45,20 @@ class InternalPort:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and cancel those that have not ended in time."""
         await self.server.stop(grace_s)
+
+
+def dialer(settings: Settings) -> Callable[[str, str], Awaitable[OwnerEnd]]:
+    """What opens links to "host:port" of the server of a name. Raises SettingsRefused.
+
+    Certificates are read for each link, so that renewed ones are taken up.
+    """
+    process_checks.internal_channel_credentials(settings)
+
+    async def link(address: str, name: str) -> OwnerEnd:
+        try:
+            credentials = await asyncio.to_thread(process_checks.internal_channel_credentials, settings)
+        except SettingsRefused as error:
+            raise LinkClosed(str(error)) from error
+        return await dial(address, credentials=credentials, server_name=name)
+
+    return link
