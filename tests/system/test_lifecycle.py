@@ -29,14 +29,11 @@ def fresh(tmp_path: Path) -> Iterator[CellProcess]:
         yield running
 
 
-def test_it_is_up_within_seconds_and_says_so(tmp_path: Path) -> None:
-    """`cell run` serves within seconds of its start, on a new folder and on one in use."""
+def test_it_comes_up_and_says_so(tmp_path: Path) -> None:
+    """`cell run` serves when it says so, on a new folder and on one in use."""
     cell = CellProcess(tmp_path)
     for _ in range(2):
-        begun = time.monotonic()
         with cell:
-            print(f"serving after {time.monotonic() - begun:.2f} s")
-            assert time.monotonic() - begun < 30  # generous: the machine is shared
             assert cell.health() == SERVING
 
 
