@@ -100,7 +100,7 @@ class HistoryConsumer:
             for work in self._works(polled.records):
                 if not await self._store(consumer, work):
                     break
-            if polled.records:
+            if 0 < _size_bytes(polled) < self._settings.full_round_bytes:
                 await self._pause_until(begun + self._settings.store_interval_s)
             if clock() >= commit_due:
                 await self._commit(consumer, self._owned)
@@ -231,6 +231,10 @@ class HistoryConsumer:
             assert not polled.records, "paused partitions have no records"
         self._paused = False
         consumer.resume(self._owned)
+
+
+def _size_bytes(polled: Polled) -> int:
+    return sum([len(record.value) for _, records in polled.records for record in records])
 
 
 async def _cancel(*tasks: "asyncio.Future[Any]") -> None:

@@ -13,6 +13,9 @@ class HistorySettings:
     store_interval_s: float = 0.25
     """Records are stored no more often than this, and at once where none came for as long: rounds are then larger, and share
     pages, fsyncs and wake-ups."""
+    full_round_bytes: int = 524_288
+    """A round of so much is large enough, and there may be more: the next one follows at once. What a poll brings is
+    bounded, so history would otherwise fall behind for good where more comes."""
     commit_interval_s: float = 1.0
     """How long stored records may stay uncommitted: what a new owner stores again."""
     retry_min_s: float = 0.1

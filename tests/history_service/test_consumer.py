@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,21 @@ async def test_what_the_log_says_is_stored_and_committed(
         await stored(log, store)
         await committed(log)
     assert await contents(store, made) == await fresh(made)
+
+
+async def test_rounds_follow_at_once_while_there_is_much(tmp_path: Path, store: Flaky) -> None:
+    """What a poll brings is bounded, and the pause between rounds is not what bounds history."""
+    settings = EmbeddedLogSettings(reserve_bytes=4096, max_poll_bytes=2_000)
+    log = await EmbeddedLog.open(tmp_path / "small polls", 4, settings)
+    made = WrittenLog(4, log.incarnation)
+    chatter(made, 200)
+    await Appender(log, made).append()
+    rounds = replace(SETTINGS, store_interval_s=3_600.0, full_round_bytes=1_000)
+    consumer = HistoryConsumer(log, store, rounds)
+    await consumer.start()
+    await stored(log, store)
+    await consumer.close()
+    await log.close()
 
 
 async def test_closing_commits_and_starting_goes_on(log: EmbeddedLog, store: Flaky, made: WrittenLog) -> None:
