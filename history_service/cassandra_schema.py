@@ -96,8 +96,9 @@ def bucket_of(sent_at_us: int, participant_count: int) -> int:
 
 
 def _lifetime(table: str, inbox_days: int) -> str:
+    """Longer than asked for by what the rows of `event_starts` are apart, and by the day that these live less."""
     if table in ("events", "event_marks"):
-        return _EXPIRING.format(ttl=inbox_days * DAY_S)
+        return _EXPIRING.format(ttl=(inbox_days + 2) * DAY_S)
     if table == "event_starts":
-        return f" with default_time_to_live = {(inbox_days - 1) * DAY_S}"
+        return f" with default_time_to_live = {(inbox_days + 1) * DAY_S}"
     return ""

@@ -76,9 +76,12 @@ class Keeper:
         try:
             await self._in_thread(lambda: self._store.commit(changes))
             self._kept = self._taken
-        except StoreFailed as error:
+        except (
+            Exception
+        ) as error:  # of a store of one's own, too: what it was given is lost, and must not be followed
             _log.error("the store fails: %s", error)
-            self._protocol.fail(error)
+            failed = error if isinstance(error, StoreFailed) else StoreFailed(f"the store fails: {error!r}")
+            self._protocol.fail(failed)
         finally:
             self._keeping = None
         self._on_change()

@@ -288,7 +288,7 @@ class TestExpiry:
         rows = await asyncio.to_thread(session.run, query, (settings.keyspace,))
         lifetimes = {name: seconds for name, seconds in rows if seconds}
         day_s = 86_400
-        assert lifetimes == {"events": 10 * day_s, "event_marks": 10 * day_s, "event_starts": 9 * day_s}
+        assert lifetimes == {"events": 12 * day_s, "event_marks": 12 * day_s, "event_starts": 11 * day_s}
         assert {name for name, _ in rows} == set(TABLES)
 
 

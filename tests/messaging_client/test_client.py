@@ -883,19 +883,23 @@ class FullStore:
 
     is_durable = True
 
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error or StoreFailed("the disk is full")
+
     def load(self) -> Kept:
         return Kept(cursor="c0")
 
     def commit(self, changes: object) -> None:
-        raise StoreFailed("the disk is full")
+        raise self._error
 
     def close(self) -> None:
         pass
 
 
-async def test_a_store_that_fails_ends_the_client() -> None:
-    """Nothing is said to be taken that is not kept."""
-    async with scripted_cell(serve) as cell, client_of(cell.address, store=FullStore()) as client:
+@pytest.mark.parametrize("error", [None, OSError("the disk is full")])
+async def test_a_store_that_fails_ends_the_client(error: Exception | None) -> None:
+    """Nothing is said to be taken that is not kept, whatever a store of one's own raises."""
+    async with scripted_cell(serve) as cell, client_of(cell.address, store=FullStore(error)) as client:
         with pytest.raises(StoreFailed, match="full"):
             await client.post("hi", to="bob")
         with pytest.raises(ClientFailed):
