@@ -197,7 +197,10 @@ class KafkaLog(EventLog):
 
 
 async def make_topics(settings: KafkaLogSettings, copies: int, retention_s: float) -> None:
-    """Make the topics of a log that are not there yet. Raises LogError where the brokers refuse, LogUnavailable."""
+    """Make the topics of a log that are not there yet.
+
+    Raises LogError where the brokers refuse, LogUnfit where what is there, or was made, does not fit, LogUnavailable.
+    """
     brokers = Brokers(settings)
     try:
         await brokers.insist(
@@ -205,6 +208,12 @@ async def make_topics(settings: KafkaLogSettings, copies: int, retention_s: floa
             lambda: create_topics(brokers, copies, retention_s),
             settings.open_timeout_s,
         )
+
+        async def check() -> None:
+            await brokers.refresh()
+            await check_topics(brokers)
+
+        await brokers.insist(_cannot_open(settings), check, settings.open_timeout_s)
     finally:
         await brokers.close()
 

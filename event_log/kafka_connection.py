@@ -41,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._versions: BrokerVersionData | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._is_let_in = False
         self._loop = asyncio.get_running_loop()
 
     def version_of(self, request: type) -> int:
@@ -89,12 +90,14 @@ class Connection(asyncio.Protocol):
             return
         for _, answer in answers:
             waiting = self._waiting.popleft()
+            self._is_let_in = self._versions is not None  # ApiVersions is answered to anyone
             if not waiting.done():
                 waiting.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        self._end(f"{self.server} closed the connection" + (f": {exc}" if exc else ""))
+        hint = "" if self._is_let_in else "; does it want TLS, or a username and password?"
+        self._end(f"{self.server} closed the connection" + (f": {exc}" if exc else "") + hint)
 
     async def start(self, security: KafkaSecurity, timeout_s: float) -> None:
         """What comes before the first request. Raises LoginRefused, ConnectionLost."""
@@ -113,7 +116,7 @@ class Connection(asyncio.Protocol):
         offered = await self.ask(SaslHandshakeRequest(mechanism=security.mechanism, version=1), timeout_s)
         if offered.error_code:
             raise LoginRefused(
-                f"{self.server} does not take mechanism {security.mechanism}, but {', '.join(offered.mechanisms)}"
+                f"{self.server} does not take mechanism {security.mechanism}, but {', '.join(offered.mechanisms) or 'none'}"
             )
         mechanism = get_sasl_mechanism(security.mechanism)(
             sasl_mechanism=security.mechanism,
@@ -164,7 +167,10 @@ async def connect(
         raise ConnectionLost(f"{server}: TLS failed: {error}") from error
     except OSError as error:
         connection.close()
-        raise ConnectionLost(f"{server} cannot be reached: {error}") from error
+        over = " over TLS" if context else ""
+        raise ConnectionLost(
+            f"{server} cannot be reached{over}: {str(error) or type(error).__name__}"
+        ) from error
     except BaseException:
         connection.close()
         raise

@@ -66,7 +66,7 @@ class KafkaLogSettings:
     """Development mode: fewer copies than three of each record, and fewer than two acknowledged, are let pass."""
     least_retention_s: float = 86_400.0
     """How long the topic must keep records at least: above the longest time for which a consumer may be away."""
-    open_timeout_s: float = 12.0
+    open_timeout_s: float = 8.0
     """For the first contact with the brokers and the check of their settings."""
     request_timeout_s: float = 4.0
     """For the brokers to answer a request. Beyond: the connection is taken for dead, and the request is made again."""

@@ -125,7 +125,7 @@ def state_faults(settings: KafkaLogSettings, state: TopicState) -> Iterator[str]
         yield f"topic {settings.topic!r}: replication factor is {copies}, must be at least {_COPIES}{_UNLESS}"
 
 
-_UNLESS = ", unless in development mode"
+_UNLESS = ", unless few_copies is set"
 
 
 def topic_faults(settings: KafkaLogSettings, configs: Configs) -> Iterator[str]:

@@ -39,7 +39,10 @@ _LEAST_COPIES = 3
 async def migrate(
     settings: CassandraSettings, copies: int, inbox_days: int = schema.DEFAULT_INBOX_DAYS
 ) -> None:
-    """Make the keyspace and its tables where they are missing. Run by one at a time. Raises StoreError, StoreUnavailable."""
+    """Make the keyspace and its tables where they are missing. Run by one at a time.
+
+    Raises StoreError where what is there does not fit, StoreUnavailable.
+    """
     session = await CassandraSession.connect(settings)
     try:
         await asyncio.to_thread(_migrate, session, settings, copies, inbox_days)
@@ -165,9 +168,12 @@ class _Incarnations:
 
 
 def _migrate(session: CassandraSession, settings: CassandraSettings, copies: int, inbox_days: int) -> None:
+    if (version := _version(session, settings.keyspace)) > schema.VERSION:
+        raise _other_version(settings.keyspace, version)
     replication = schema.Replication(settings.datacenter or session.datacenter, copies)
     for statement in schema.statements(settings.keyspace, replication, inbox_days):
         session.run(statement)
+    _check(session, settings)
 
 
 def _check(session: CassandraSession, settings: CassandraSettings) -> None:
@@ -180,16 +186,26 @@ def _check(session: CassandraSession, settings: CassandraSettings) -> None:
     if copies < _LEAST_COPIES and not settings.development:
         raise StoreError(
             f"keyspace {name}: keeps {copies} copies of a row in the datacenter, at least {_LEAST_COPIES} are needed; "
-            "fewer only in development mode"
+            "fewer only where few_copies is set"
         )
     if not session.has_table(name, "schema_version"):
         raise StoreError(
             f"keyspace {name}: is not a history of the messaging cell, or `cell migrate` has not run"
         )
-    rows = session.run(f"select version from {name}.schema_version where scope = 'history'")
-    version = rows[0][0] if rows else 0
-    if version != schema.VERSION:
-        raise StoreError(
-            f"keyspace {name}: its tables are of version {version}, this program knows {schema.VERSION}"
-            + ("; run `cell migrate`" if version < schema.VERSION else "")
-        )
+    if (version := _version(session, name)) != schema.VERSION:
+        raise _other_version(name, version)
+
+
+def _version(session: CassandraSession, keyspace: str) -> int:
+    """Of the tables that are there; 0 where there are none."""
+    if not session.has_table(keyspace, "schema_version"):
+        return 0
+    rows = session.run(f"select version from {keyspace}.schema_version where scope = 'history'")
+    return int(rows[0][0]) if rows else 0
+
+
+def _other_version(keyspace: str, version: int) -> StoreError:
+    return StoreError(
+        f"keyspace {keyspace}: its tables are of version {version}, this program knows {schema.VERSION}"
+        + ("; run `cell migrate`" if version < schema.VERSION else "")
+    )

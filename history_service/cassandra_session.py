@@ -5,6 +5,7 @@ thread, which waits for all statements of a batch and then hops back once.
 """
 
 import asyncio
+import logging
 import ssl
 import threading
 import time
@@ -17,7 +18,14 @@ from typing import Any, Self, TypeVar
 
 from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    Session,
+    UnresolvableContactPoints,
+)
 from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
 from cassandra.pool import NoConnectionsAvailable
@@ -276,8 +284,11 @@ def told_as_store_errors() -> Iterator[None]:
     except _HOPELESS as error:
         raise StoreError(f"Cassandra refuses a statement: {error}") from error
     except NoHostAvailable as error:
-        kind = StoreError if _is_log_in(error) else StoreUnavailable
-        raise kind(_no_host(error)) from error
+        if _is_log_in(error):
+            raise StoreError(f"Cassandra refuses the username or password ({_tried(error)})") from error
+        raise StoreUnavailable(f"no node of Cassandra answers ({_tried(error)})") from error
+    except UnresolvableContactPoints as error:
+        raise StoreUnavailable("no node of Cassandra is found by these names") from error
     except _PASSING as error:
         raise StoreUnavailable(str(error) or type(error).__name__) from error
 
@@ -292,7 +303,26 @@ def _connect(kind: type[CassandraSession], settings: CassandraSettings) -> Any:
         row_factory=tuple_factory,
     )
     login = PlainTextAuthProvider(settings.username, settings.password) if settings.username else None
-    cluster = Cluster(
+    with _silent_driver(), told_as_store_errors():
+        cluster = _cluster(settings, login, profile)
+        try:
+            session = cluster.connect()
+        except BaseException as error:
+            cluster.shutdown()
+            known = {host.datacenter for host in cluster.metadata.all_hosts()} - {None}
+            if isinstance(error, NoHostAvailable) and known and settings.datacenter not in known:
+                raise StoreError(
+                    f"datacenter is set to {settings.datacenter!r}, but nodes are in {', '.join(sorted(known))}"
+                ) from error
+            raise
+    session.default_fetch_size = _ROWS_A_FETCH
+    return kind(cluster, session)
+
+
+def _cluster(
+    settings: CassandraSettings, login: PlainTextAuthProvider | None, profile: ExecutionProfile
+) -> Cluster:
+    return Cluster(
         contact_points=list(settings.contact_points),
         auth_provider=login,
         ssl_context=settings.tls,
@@ -302,14 +332,18 @@ def _connect(kind: type[CassandraSession], settings: CassandraSettings) -> Any:
         control_connection_timeout=settings.connect_timeout_s,
         protocol_version=4,
     )
+
+
+@contextmanager
+def _silent_driver() -> Iterator[None]:
+    """Whoever connects is told what fails by an exception; the driver logs it too, with its stack, several times."""
+    logger = logging.getLogger("cassandra")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
-        with told_as_store_errors():
-            session = cluster.connect()
-    except BaseException:
-        cluster.shutdown()
-        raise
-    session.default_fetch_size = _ROWS_A_FETCH
-    return kind(cluster, session)
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _guarded(work: Callable[[Writer], R], writer: Writer) -> R:
@@ -329,8 +363,9 @@ def _is_log_in(error: NoHostAvailable) -> bool:
     return isinstance(errors, dict) and any(isinstance(why, AuthenticationFailed) for why in errors.values())
 
 
-def _no_host(error: NoHostAvailable) -> str:
+def _tried(error: NoHostAvailable) -> str:
     """Which nodes were tried, and what each said."""
     errors = error.errors
-    tried = ", ".join(f"{host}: {why}" for host, why in errors.items()) if isinstance(errors, dict) else ""
-    return f"no node of Cassandra answers ({tried})" if tried else f"no node of Cassandra answers: {error}"
+    if isinstance(errors, dict) and errors:
+        return ", ".join(f"{host}: {why}" for host, why in errors.items())
+    return str(error.args[0])

@@ -53,7 +53,7 @@ def main() -> NoReturn:
     except SettingsRefused as refused:
         _leave(Exit.USAGE, *refused.faults)
     except CommandFailed as failed:
-        _leave(failed.exit_code, str(failed))
+        _leave(failed.exit_code, *str(failed).splitlines())
     except KeyboardInterrupt:
         _leave(Exit.INTERRUPTED)
     except OSError as error:  # of standard input or output; the commands tell of all others themselves

@@ -1,7 +1,7 @@
 """The log and the history that the settings name. The vendors of an engine are imported only where it is asked for."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from event_log.kafka import KafkaLogSettings
     from history_service.cassandra import CassandraSettings
 
+_KAFKA_FILES = ("kafka_ca_file", "kafka_cert_file", "kafka_key_file")
+_CASSANDRA_FILES = ("cassandra_ca_file", "cassandra_cert_file", "cassandra_key_file")
+
 
 class StorageRefused(Exception):
-    """An engine cannot be used. The text names the setting and says why."""
+    """An engine cannot be used. The text names the setting and says why, in a line for each fault."""
 
 
 async def open_log(settings: Settings) -> EventLog:
@@ -96,6 +99,7 @@ def _kafka(settings: Settings) -> "KafkaLogSettings":
             password=settings.kafka_password,
             mechanism=settings.kafka_mechanism,
         )
+        _check_files(settings, _KAFKA_FILES, security.context)
         return KafkaLogSettings(
             servers=tuple(map(str, settings.log.servers)),
             topic=settings.log.name,
@@ -108,11 +112,27 @@ def _kafka(settings: Settings) -> "KafkaLogSettings":
         raise SettingsRefused([f"kafka_*: {error}."]) from error
 
 
+def _check_files(settings: Settings, names: Collection[str], make_context: Callable[[], object]) -> None:
+    """Whether what these name can be used for TLS. Raises SettingsRefused."""
+    for name in names:
+        path = getattr(settings, name)
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            raise SettingsRefused([f"{name}: {path} cannot be read: {error.strerror}."]) from error
+    try:
+        make_context()
+    except ssl.SSLError as error:
+        raise SettingsRefused([f"{', '.join(names)}: cannot be used for TLS: {error}."]) from error
+
+
 def _cassandra(settings: Settings) -> "CassandraSettings":
     try:
         from history_service.cassandra import CassandraSettings
     except ImportError as error:
         raise _not_installed("history", "cassandra", error) from error
+    _check_cassandra(settings)
     return CassandraSettings(
         contact_points=tuple((server.host, server.port) for server in settings.history.servers),
         keyspace=settings.history.name,
@@ -122,6 +142,17 @@ def _cassandra(settings: Settings) -> "CassandraSettings":
         tls=_cassandra_tls(settings),
         development=settings.few_copies,
     )
+
+
+def _check_cassandra(settings: Settings) -> None:
+    """Whether these settings go together. Raises SettingsRefused."""
+    if not settings.cassandra_tls and any(getattr(settings, name) for name in _CASSANDRA_FILES):
+        raise SettingsRefused([f"{', '.join(_CASSANDRA_FILES)}: are for cassandra_tls, which is off."])
+    if bool(settings.cassandra_cert_file) != bool(settings.cassandra_key_file):
+        raise SettingsRefused(["cassandra_cert_file, cassandra_key_file: are set both or not at all."])
+    if bool(settings.cassandra_username) != bool(settings.cassandra_password):
+        raise SettingsRefused(["cassandra_username, cassandra_password: are set both or not at all."])
+    _check_files(settings, _CASSANDRA_FILES, lambda: _cassandra_tls(settings))
 
 
 def _cassandra_tls(settings: Settings) -> ssl.SSLContext | None:
@@ -146,4 +177,5 @@ def _told_by(setting: str) -> Iterator[None]:
     try:
         yield
     except (TimeoutError, FolderInUse, NotDurable, StoreError, StoreUnavailable, LogError, OSError) as error:
-        raise StorageRefused(f"{setting}: {str(error).rstrip('.')}.") from error
+        faults = [fault.rstrip(".") for fault in str(error).splitlines()]
+        raise StorageRefused("\n".join(f"{setting}: {fault}." for fault in faults)) from error

@@ -23,8 +23,8 @@ from messaging_cell.settings import Settings, SettingsRefused
 
 _RESTART_PAUSE_S = 1.0
 """Between starts of a worker that ends again and again."""
-_START_S = 10.0
-"""Workers that all refuse in this time will refuse again: a setting is wrong, or an engine does not fit."""
+_START_S = 30.0
+"""Workers that all refuse in this time will refuse again: a setting is wrong, or an engine does not fit or answer."""
 _PR_SET_PDEATHSIG = 1
 
 _log = structlog.get_logger(__name__)

@@ -131,8 +131,8 @@ async def test_what_retention_took_is_told(engine: KafkaEngine) -> None:
     ("settings", "fault"),
     [
         ({"partitions": 5}, "has 4 partitions, but partitions is set to 5"),
-        ({"development": False}, "replication factor is 1, must be at least 3, unless in development mode"),
-        ({"development": False}, "min.insync.replicas is 1, must be at least 2, unless in development mode"),
+        ({"development": False}, "replication factor is 1, must be at least 3, unless few_copies is set"),
+        ({"development": False}, "min.insync.replicas is 1, must be at least 2, unless few_copies is set"),
         ({"development": False}, "offsets.topic.replication.factor is 1, must be at least 3"),
         ({"least_retention_s": 400_000.0}, "retention.ms is 172800000, must be at least 400000000 or -1"),
         ({"least_retention_s": 8 * 86_400.0}, "offsets.retention.minutes is 10080, must be above"),
@@ -149,6 +149,9 @@ async def test_refuses_what_does_not_fit(
     await (await engine.open()).close()
     with pytest.raises(LogUnfit) as refused:
         await KafkaLog.open(replace(engine.settings, **settings))  # type: ignore[arg-type]
+    assert any(fault in line for line in refused.value.faults)
+    with pytest.raises(LogUnfit) as refused:
+        await make_topics(replace(engine.settings, **settings), 1, 172_800.0)  # type: ignore[arg-type]
     assert any(fault in line for line in refused.value.faults)
 
 

@@ -96,6 +96,8 @@ class TestOpen:
         await run(session, f"insert into {table} (scope, version) values ('history', {VERSION + 1})")
         with pytest.raises(StoreError, match=f"version {VERSION + 1}, this program knows {VERSION}$"):
             await CassandraStore.open(settings)
+        with pytest.raises(StoreError, match=f"version {VERSION + 1}, this program knows {VERSION}$"):
+            await migrate(settings, copies=1)
         await run(session, f"insert into {table} (scope, version) values ('history', {VERSION - 1})")
         with pytest.raises(StoreError, match="run `cell migrate`"):
             await CassandraStore.open(settings)
