@@ -19,6 +19,7 @@ from tests.check.broken_driver import FAULTS
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_DRIVER = [sys.executable, "-m", "check.conformance.python_driver"]
 BY_NAME = {scenario.name: scenario for scenario in ALL}
+LONG_S = 60.0
 FOR_ALL = [scenario.name for scenario in ALL if not scenario.needs_connect]
 """Scenarios for clients that have no Connect stream, too."""
 
@@ -36,16 +37,17 @@ def results() -> dict[tuple[str, str], Result]:
     """Of every kind of client and name, run beside one another, because most of the time is spent waiting."""
 
     async def run(kind: str, name: str, places: asyncio.Semaphore) -> tuple[tuple[str, str], Result]:
-        command, patience_s = PYTHON_DRIVER, 60.0
+        command, patience_s = PYTHON_DRIVER, LONG_S
         scenario = BY_NAME[FAULTS[name][1] if kind == "broken" else name]
         if kind == "subscribing":
             command = [sys.executable, "-m", "tests.check.subscribing_driver"]
         elif kind == "broken":
             command, patience_s = [sys.executable, "-m", "tests.check.broken_driver", name], 10.0
         async with places:
-            return (kind, name), await run_one(
-                scenario, command, patience_s, has_connect=kind != "subscribing"
-            )
+            result = await run_one(scenario, command, patience_s, has_connect=kind != "subscribing")
+            if kind == "broken" and FAULTS[name][2] not in result.message:  # for want of time, perhaps
+                result = await run_one(scenario, command, LONG_S)
+            return (kind, name), result
 
     async def run_everything() -> dict[tuple[str, str], Result]:
         places = asyncio.Semaphore(10)
