@@ -12,9 +12,10 @@ loop is told at once; records in memory `tail_bytes`; one poll `max_poll_bytes`.
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from event_log import embedded_file as file
 from event_log.embedded_consumer import EmbeddedConsumer
@@ -55,8 +56,12 @@ _logger = logging.getLogger(__name__)
 
 __all__ = ["EmbeddedLog", "EmbeddedLogSettings"]
 
+Found = TypeVar("Found")
+Arguments = TypeVarTuple("Arguments")
+
 FILE_NAME = "log.db"
 RESERVE_NAME = "log.reserve"
+_LETTERS_AT_ONCE = 16
 _OVERHEAD_BYTES = 200
 """Of a record under way, beside its value."""
 
@@ -173,13 +178,9 @@ class EmbeddedLog(EventLog):
             return ()
         if self.in_memory(partition, offset):
             return self.tail.read(partition, offset, max_bytes)
-        try:
-            return await self._loop.run_in_executor(
-                self._reader_thread, file.read, self._reader, partition, offset, end, max_bytes
-            )
-        except sqlite3.Error as error:
-            end_if_fsync_failed(error)
-            raise LogUnavailable(f"partition {partition} cannot be read: {error}") from error
+        return await self._from_file(
+            f"partition {partition} cannot be read", file.read, partition, offset, end, max_bytes
+        )
 
     async def end_offsets(self, partitions: Iterable[int]) -> Mapping[int, int]:
         """See EventLog.end_offsets."""
@@ -195,8 +196,30 @@ class EmbeddedLog(EventLog):
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
         """See EventLog.dead_letter."""
         self._check_open()
-        if letters:
-            await self._write(lambda connection: file.write_dead_letters(connection, letters))
+        if not letters:
+            return
+        most = self._settings.max_dead_letter_bytes
+        left = await self._write(lambda connection: file.write_dead_letters(connection, letters, most))
+        if left:
+            _logger.error(
+                "dead letters are full: %s of %d are not kept; see `cell replay`", left, len(letters)
+            )
+
+    async def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """See EventLog.dead_letters. In the order of their places."""
+        place = (-1, -1)
+        while found := await self._from_file(
+            "dead letters cannot be read", file.read_dead_letters, place, _LETTERS_AT_ONCE
+        ):
+            for letter in found:
+                yield letter
+            place = found[-1].place
+
+    async def forget_dead_letters(self, places: Collection[tuple[int, int]]) -> None:
+        """See EventLog.forget_dead_letters."""
+        self._check_open()
+        if places:
+            await self._write(lambda connection: file.delete_dead_letters(connection, places))
 
     async def close(self) -> None:
         """See EventLog.close."""
@@ -255,11 +278,25 @@ class EmbeddedLog(EventLog):
             except Exception:
                 _logger.exception("a callback for settled appends raised")
 
-    async def _write(self, run: Callable[[sqlite3.Connection], object]) -> None:
+    async def _from_file(
+        self,
+        trouble: str,
+        read: Callable[[sqlite3.Connection, Unpack[Arguments]], Found],
+        *arguments: *Arguments,
+    ) -> Found:
+        """What is read in the reader's thread. Raises LogUnavailable."""
+        self._check_open()
+        try:
+            return await self._loop.run_in_executor(self._reader_thread, read, self._reader, *arguments)
+        except sqlite3.Error as error:
+            end_if_fsync_failed(error)
+            raise LogUnavailable(f"{trouble}: {error}") from error
+
+    async def _write(self, run: Callable[[sqlite3.Connection], Found]) -> Found:
         """Have the writer do this, and wait until it is durable. Raises LogUnavailable."""
-        written: asyncio.Future[None] = self._loop.create_future()
+        written: asyncio.Future[Found] = self._loop.create_future()
         self._writer.put(Task(run, lambda result: _resolve(written, result)))
-        await written
+        return await written
 
     async def _write_commits(self, group: str, commits: Mapping[int, Commit]) -> None:
         """Make them durable; from then on they are what the group committed, whether or not the caller still waits."""
@@ -290,13 +327,13 @@ def _open_file(folder: Path, partition_count: int) -> file.LogState:
     return state
 
 
-def _resolve(written: asyncio.Future[None], result: object) -> None:
+def _resolve(written: asyncio.Future[Any], result: object) -> None:
     if written.cancelled():
         return
     if isinstance(result, LogUnavailable):
         written.set_exception(result)
     else:
-        written.set_result(None)
+        written.set_result(result)
 
 
 def _ignore(_: object) -> None:

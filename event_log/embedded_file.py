@@ -39,6 +39,7 @@ CREATE TABLE committed (
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE dead_letter (
     partition INTEGER NOT NULL, record_offset INTEGER NOT NULL, reason TEXT NOT NULL, value BLOB NOT NULL,
+    append_time_us INTEGER NOT NULL DEFAULT 0, time_us INTEGER NOT NULL DEFAULT 0, counted INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (partition, record_offset)
 ) WITHOUT ROWID, STRICT;
 """
@@ -46,6 +47,9 @@ _SELECT_BATCHES = """
 SELECT id, append_time_us, records FROM batch
 WHERE id >= ifnull((SELECT max(id) FROM batch WHERE id BETWEEN ? AND ?), ?) AND id < ? ORDER BY id
 """
+_LETTER_OVERHEAD_BYTES = 64
+_LETTER_BYTES = f"length(value) + length(reason) + {_LETTER_OVERHEAD_BYTES}"
+_HAS_LETTER = "SELECT 1 FROM dead_letter WHERE partition = ? AND record_offset = ?"
 TRIM_STEP_BYTES = 4 << 20
 TRIM_STEP_BATCHES = 256
 
@@ -76,6 +80,7 @@ def open_file(path: Path, partition_count: int) -> LogState:
             _create(connection, partition_count)
         meta = dict(connection.execute("SELECT name, value FROM meta"))
         _verify(path, meta, partition_count)
+        _add_letter_columns(connection)
         epoch = int(meta["epoch"]) + 1
         connection.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (str(epoch),))
         starts, ends = _offsets(connection, partition_count)
@@ -107,6 +112,14 @@ def _verify(path: Path, meta: Mapping[str, str], partition_count: int) -> None:
             f"{path} was made with {meta['partition_count']} partitions and cannot be opened with {partition_count}:"
             " a user's partition would be another one"
         )
+
+
+def _add_letter_columns(connection: sqlite3.Connection) -> None:
+    """Those that files of the first versions do not have."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(dead_letter)")}
+    for name in ("append_time_us", "time_us", "counted"):
+        if name not in there:
+            connection.execute(f"ALTER TABLE dead_letter ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
 
 
 def _offsets(connection: sqlite3.Connection, partition_count: int) -> tuple[list[int], list[int]]:
@@ -182,9 +195,35 @@ def write_commits(connection: sqlite3.Connection, group: str, commits: Mapping[i
     )
 
 
-def write_dead_letters(connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
-    """Keep them, each (partition, offset) once."""
-    connection.executemany("INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?)", letters)
+def write_dead_letters(connection: sqlite3.Connection, letters: Sequence[DeadLetter], max_bytes: int) -> int:
+    """Keep them, each place once, as long as all of them take at most `max_bytes`; how many were not kept."""
+    (size,) = connection.execute(f"SELECT ifnull(sum({_LETTER_BYTES}), 0) FROM dead_letter").fetchone()
+    left = 0
+    for letter in letters:
+        its_size = len(letter.value) + len(letter.reason) + _LETTER_OVERHEAD_BYTES
+        if connection.execute(_HAS_LETTER, letter.place).fetchone():
+            continue
+        if size + its_size > max_bytes:
+            left += 1
+            continue
+        size += its_size
+        connection.execute("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", letter)
+    return left
+
+
+def read_dead_letters(connection: sqlite3.Connection, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+    """The next ones above a place, in the order of their places."""
+    rows = connection.execute(
+        """SELECT partition, record_offset, reason, value, append_time_us, time_us, counted FROM dead_letter
+            WHERE (partition, record_offset) > (?, ?) ORDER BY partition, record_offset LIMIT ?""",
+        (*after, limit),
+    )
+    return [DeadLetter(*row)._replace(counted=bool(row[-1])) for row in rows]
+
+
+def delete_dead_letters(connection: sqlite3.Connection, places: Iterable[tuple[int, int]]) -> None:
+    """Keep these no longer."""
+    connection.executemany("DELETE FROM dead_letter WHERE partition = ? AND record_offset = ?", places)
 
 
 def trim(

@@ -19,5 +19,7 @@ class EmbeddedLogSettings:
     """The newest records in memory, of all partitions together. Beyond: readers that lag behind read the file."""
     max_poll_bytes: int = 1 << 20
     """Records in one poll, and at most one record more. Beyond: they come with the next poll."""
+    max_dead_letter_bytes: int = 64 << 20
+    """Dead letters. Beyond: the next ones are not kept, which is logged; they are shown as gaps all the same."""
     reserve_bytes: int = 16 << 20
     """Room set aside for deletions when the disk is full."""

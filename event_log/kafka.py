@@ -3,23 +3,18 @@
 The messages of the protocol, authentication and the assignor are kafka-python's. Its clients are not used: they block, and
 their producer does not tell what may have landed from what cannot have (R4). What is here runs on the event loop alone,
 without threads: `kafka_connection` speaks to one broker, `kafka_brokers` finds the right one, `kafka_producer` appends,
-`kafka_fetcher` reads, `kafka_group` and `kafka_consumer` are a member of a group, and `kafka_topics` checks at start that
-topic and brokers are set so that all this holds. The incarnation is the topic's id.
+`kafka_fetcher` reads, `kafka_group` and `kafka_consumer` are a member of a group, `kafka_letters` keeps dead letters, and
+`kafka_topics` checks at start that topic and brokers are set so that all this holds. The incarnation is the topic's id.
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-
-from kafka.protocol.producer import ProduceRequest
-from kafka.record.memory_records import MemoryRecordsBuilder
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
 from event_log import kafka_fetcher
-from event_log.kafka_batches import Answer, answer_of
 from event_log.kafka_brokers import END, Brokers, OtherIncarnation, TopicMissing
-from event_log.kafka_connection import LoginRefused, error_name
+from event_log.kafka_connection import LoginRefused
 from event_log.kafka_consumer import KafkaConsumer
+from event_log.kafka_letters import Letters
 from event_log.kafka_producer import Producer
 from event_log.kafka_settings import KafkaLogSettings, KafkaSecurity
 from event_log.kafka_topics import LogUnfit, check_topics, create_topics
@@ -48,7 +43,6 @@ __all__ = [
     "make_topics",
 ]
 
-_MAX_REASON_BYTES = 2_048
 _REFRESH_S = 30.0
 
 
@@ -59,6 +53,7 @@ class KafkaLog(EventLog):
         self._brokers = brokers
         self._incarnation = incarnation
         self._producer = Producer(brokers, brokers.settings.partitions)
+        self._letters = Letters(brokers, incarnation)
         self._consumers: set[KafkaConsumer] = set()
         self._closed = False
         self._refreshing = asyncio.create_task(self._refresh())
@@ -137,15 +132,19 @@ class KafkaLog(EventLog):
         return await self._brokers.committed(self._brokers.settings.group_id(group), partitions)
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
-        """See EventLog.dead_letter. The topic is compacted, so of two letters with one key one is kept."""
+        """See EventLog.dead_letter."""
         self._check_open()
-        settings = self._brokers.settings
-        for letter in letters:
-            await self._brokers.insist(
-                f"topic {settings.dead_letter_topic!r} takes no letters",
-                lambda letter=letter: self._write_letter(letter),  # type: ignore[misc]
-                settings.delivery_timeout_s,
-            )
+        await self._letters.keep(letters)
+
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """See EventLog.dead_letters. In the order in which they were kept."""
+        self._check_open()
+        return self._letters.read()
+
+    async def forget_dead_letters(self, places: Collection[tuple[int, int]]) -> None:
+        """See EventLog.forget_dead_letters."""
+        self._check_open()
+        await self._letters.forget(places)
 
     async def close(self) -> None:
         """See EventLog.close."""
@@ -172,29 +171,6 @@ class KafkaLog(EventLog):
             except LogError:
                 continue  # those who append or read are told, and tell it
 
-    async def _write_letter(self, letter: DeadLetter) -> None:
-        settings = self._brokers.settings
-        node, topic_id = await self._brokers.leader_of_letters()
-        data = ProduceRequest.TopicProduceData
-        request = ProduceRequest(
-            transactional_id=None,
-            acks=-1,
-            timeout_ms=int(settings.request_timeout_s * 750),
-            topic_data=[
-                data(
-                    name=settings.dead_letter_topic,
-                    topic_id=topic_id,
-                    partition_data=[data.PartitionProduceData(index=0, records=_letter_batch(letter))],
-                )
-            ],
-        )
-        answer = await self._brokers.ask(node, request)
-        (code,) = (p.error_code for t in answer.responses for p in t.partition_responses)
-        if answer_of(code) is Answer.REFUSED_FOR_GOOD:
-            raise LogError(f"topic {settings.dead_letter_topic!r} takes no letters: {error_name(code)}")
-        if code:
-            raise LogUnavailable(error_name(code))
-
 
 async def make_topics(settings: KafkaLogSettings, copies: int, retention_s: float) -> None:
     """Make the topics of a log that are not there yet.
@@ -220,15 +196,3 @@ async def make_topics(settings: KafkaLogSettings, copies: int, retention_s: floa
 
 def _cannot_open(settings: KafkaLogSettings) -> str:
     return f"the log at servers {','.join(settings.servers)} cannot be opened"
-
-
-def _letter_batch(letter: DeadLetter) -> Any:
-    headers = [
-        ("reason", letter.reason.encode()[:_MAX_REASON_BYTES]),
-        ("kept_at_us", str(time.time_ns() // 1_000).encode()),
-    ]
-    builder = MemoryRecordsBuilder(2, 0, 1 << 24)
-    key = f"{letter.partition}/{letter.offset}".encode()
-    builder.append(timestamp=time.time_ns() // 1_000_000, key=key, value=letter.value, headers=headers)
-    builder.close()
-    return builder.buffer()

@@ -202,6 +202,14 @@ class Brokers:
             raise LogUnavailable(f"topic {self.settings.dead_letter_topic!r} has no leader")
         return state.leaders[0], state.topic_id
 
+    async def start_of_letters(self) -> int:
+        """The first dead letter that is there. Raises LogUnavailable, TopicMissing."""
+        node, _ = await self.leader_of_letters()
+        found = await self._offsets_of(node, [0], START, self.settings.dead_letter_topic)
+        if 0 not in found:
+            raise LogUnavailable("the start of the dead letters is not told")
+        return found[0]
+
     async def ask_controller(self, request: Any) -> Any:
         """The answer of the node that makes topics. Raises LogUnavailable, LoginRefused."""
         answer = await self._metadata([])
@@ -306,8 +314,13 @@ class Brokers:
             raise self.gone
         self.topic = state
 
-    async def _offsets_of(self, node: int, partitions: Iterable[int], where: int) -> dict[int, int]:
-        """Of those that the node tells; the others are to be asked for again. Raises LogUnavailable."""
+    async def _offsets_of(
+        self, node: int, partitions: Iterable[int], where: int, name: str = ""
+    ) -> dict[int, int]:
+        """Of those that the node tells; the others are to be asked for again. Of the log's topic, or another.
+
+        Raises LogUnavailable.
+        """
         topic, partition = (
             ListOffsetsRequest.ListOffsetsTopic,
             ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition,
@@ -317,7 +330,7 @@ class Brokers:
             isolation_level=0,
             topics=[
                 topic(
-                    name=self.settings.topic,
+                    name=name or self.settings.topic,
                     partitions=[
                         partition(partition_index=index, current_leader_epoch=-1, timestamp=where)
                         for index in partitions

@@ -1,7 +1,7 @@
 """The log port: what every engine promises to the rest of the cell."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
@@ -111,6 +111,17 @@ class DeadLetter(NamedTuple):
     offset: int
     reason: str
     value: bytes
+    append_time_us: int = 0
+    """When the log took the record, microseconds since 1970; 0 where that is not known."""
+    time_us: int = 0
+    """Newest event time of the partition through this record, as Reading has it."""
+    counted: bool = False
+    """Whether it counted for R1 and R3 all the same, so that what came after it was decided with it."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(partition, offset): names it."""
+        return self.partition, self.offset
 
 
 class GroupConsumer(ABC):
@@ -202,7 +213,18 @@ class EventLog(ABC):
 
     @abstractmethod
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep unreadable records for people, durably; the same (partition, offset) twice is one. Raises LogUnavailable."""
+        """Keep unreadable records, durably; the same place twice is one. Raises LogUnavailable.
+
+        Where an engine has a bound for them, those beyond it are not kept, which is logged.
+        """
+
+    @abstractmethod
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """Those that are kept, each once, one after the other. Raises LogUnavailable."""
+
+    @abstractmethod
+    async def forget_dead_letters(self, places: Collection[tuple[int, int]]) -> None:
+        """Keep these no longer, durably. Raises LogUnavailable."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -95,8 +95,13 @@ class Reading:
         self.reason = ""
         """Why it is unreadable; else empty."""
         self.origin: log.Origin | None = None
-        """Unless it is unreadable, this or `copy` is set."""
+        """Unless the record does not decode as either, this or `copy` is set."""
         self.copy: log.Copy | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether it counts for R1 and R3, be its event readable or not: what comes after it is decided with it."""
+        return self.origin is not None or self.copy is not None
 
 
 class _Snapshot(NamedTuple):
@@ -191,10 +196,9 @@ class PartitionReader:
             first = self._ids.use(f"{logged.sender_id}\0{command_id}", digest, self._running_time_us)
             if first is not None:
                 verdict = Verdict.DUPLICATE if first == digest else Verdict.CONFLICT
-        if verdict is Verdict.EFFECTIVE and not _decode(reading, logged, origin.participant_ids):
-            return
         reading.origin = origin
-        reading.verdict = verdict
+        if verdict is not Verdict.EFFECTIVE or _decode(reading, logged, origin.participant_ids):
+            reading.verdict = verdict
 
     def _read_copy(self, reading: Reading, copy: log.Copy) -> None:
         logged = copy.logged
@@ -216,10 +220,9 @@ class PartitionReader:
         else:
             verdict = Verdict.EFFECTIVE
             self._chains[source] = (origin + 1) << 1
-            if not _decode(reading, logged, copy.recipient_ids):
-                return
         reading.copy = copy
-        reading.verdict = verdict
+        if verdict is not Verdict.EFFECTIVE or _decode(reading, logged, copy.recipient_ids):
+            reading.verdict = verdict
 
     def _open_chains(self, reading: Reading, reason: str) -> None:
         reading.reason = reason
@@ -243,6 +246,17 @@ class PartitionReader:
         at = max(i for i in range(at + 1) if i == 0 or snapshots[i].running_time_us < oldest_needed_us)
         del snapshots[:at]
         return snapshots[0]
+
+
+def read_counted(partition: int, partition_count: int, record: LogRecord, time_us: int) -> Reading:
+    """What this reader makes of a record that counted when it was read in its place, but could not be shown (R5).
+
+    Effective, or unreadable still. `time_us` is its Reading.time_us then.
+    """
+    reader = PartitionReader(partition, "", partition_count, Assignment(partition, 0, None, 0, 0))
+    reader.newest_us = time_us
+    reader._chains = [1] * partition_count
+    return reader.read(record)
 
 
 def event_time_us(record: log.Record) -> int:

@@ -2,6 +2,7 @@
 
 from asyncio import gather
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from history_service.cassandra_reads import Reads
@@ -103,7 +104,10 @@ class EventReads:
     async def _between(
         self, partition: int, readers: Sequence[str], marks: "_Marks", first: int, last: int
     ) -> list[_Found]:
-        """What these readers are told at these positions, in order, each position once. Raises TooLarge."""
+        """What these readers are told at these positions, in order, each position once. Raises TooLarge.
+
+        An event counts, not the gap that was in its place before it was put back.
+        """
         pieces = list(_pieces(first, last))
         max_bytes = _MUCH_BYTES if last > first else None
         query = self._queries["events"]
@@ -113,13 +117,13 @@ class EventReads:
                 for each in pieces
             ),
         )
-        told = {
-            position: (position, logged, time_us or 0)
-            for rows in answers
-            for position, logged, time_us in rows
-        }
+        told: dict[int, _Found] = {}
+        for position, logged, time_us in chain.from_iterable(answers):
+            if logged or position not in told:
+                told[position] = (position, logged, time_us or 0)
         for position, logged in await marks.between(pieces):
-            told.setdefault(position, (position, logged, 0))
+            if position not in told or not told[position][1]:
+                told[position] = (position, logged, 0)
         return [told[position] for position in sorted(told)]
 
 

@@ -190,7 +190,17 @@ class HistoryConsumer:
             self._rows.add(work.batch, partition, reading)
         elif reading.verdict is Verdict.UNREADABLE and acts:
             add_gap(work.batch, partition, record.offset, reading.time_us)
-            work.letters.append(DeadLetter(partition, record.offset, reading.reason, record.value))
+            work.letters.append(
+                DeadLetter(
+                    partition,
+                    record.offset,
+                    reading.reason,
+                    record.value,
+                    record.append_time_us,
+                    reading.time_us,
+                    reading.counted,
+                )
+            )
         if acts:
             work.batch.positions[partition] = Persisted(record.offset, reading.time_us)
             work.owned[partition] = owned

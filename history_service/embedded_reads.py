@@ -63,7 +63,7 @@ def events(connection: sqlite3.Connection, asked: EventsAsked) -> EventsFound:
     base = epoch * EPOCH
     found: list[StoredEvent] = []
     size, last = 0, -1
-    for position, logged, gap_time_us in heapq.merge(*_event_sources(connection, asked, base)):
+    for position, _, logged, gap_time_us in heapq.merge(*_event_sources(connection, asked, base)):
         if position == last:
             continue
         size += len(logged)
@@ -76,26 +76,27 @@ def events(connection: sqlite3.Connection, asked: EventsAsked) -> EventsFound:
 
 def _event_sources(
     connection: sqlite3.Connection, asked: EventsAsked, base: int
-) -> list[Iterable[tuple[int, bytes, int]]]:
-    """Rows (position, logged, time of a gap), each source by rising position, read as they are merged.
+) -> list[Iterable[tuple[int, int, bytes, int]]]:
+    """Rows (position, 1 for a gap, logged, time of a gap), each source by rising position, read as they are merged.
 
-    Two sources give the same position where the bound between small and large conversations was changed.
+    Two sources give the same position where the bound between small and large conversations was changed, and where what
+    was a gap was put back: then the event comes first.
     """
     within = "position > ? and position <= ? order by position"
     span = (base + asked.after, base + asked.through)
     mine = (asked.user_id, *span)
-    sources: list[Iterable[tuple[int, bytes, int]]] = [
-        connection.execute(f"select position, logged, 0 from inbox where user_id = ? and {within}", mine),
-        connection.execute(f"select position, logged, 0 from marks where user_id = ? and {within}", mine),
+    sources: list[Iterable[tuple[int, int, bytes, int]]] = [
+        connection.execute(f"select position, 0, logged, 0 from inbox where user_id = ? and {within}", mine),
+        connection.execute(f"select position, 0, logged, 0 from marks where user_id = ? and {within}", mine),
         connection.execute(
-            f"select position, x'', time_us from gaps where partition = ? and {within}",
+            f"select position, 1, x'', time_us from gaps where partition = ? and {within}",
             (asked.partition, *span),
         ),
     ]
     large = connection.execute(
         "select conversation_id from overviews where user_id = ? and shared = 1", (asked.user_id,)
     )
-    query = f"""select position, logged, 0 from shared_inbox
+    query = f"""select position, 0, logged, 0 from shared_inbox
         where conversation_id = ? and partition = ? and {within}"""
     for (conversation_id,) in large.fetchall():
         sources.append(connection.execute(query, (conversation_id, asked.partition, *span)))

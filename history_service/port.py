@@ -118,7 +118,7 @@ class MarkRow(NamedTuple):
 
 
 class GapRow(NamedTuple):
-    """A record that cannot be read (R5): a gap for every user of the partition; never changes."""
+    """A record that cannot be read (R5): a gap for every user of the partition with no event there; never changes."""
 
     partition: int
     offset: int
@@ -283,7 +283,10 @@ class HistoryStore(ABC):
 
     @abstractmethod
     async def events(self, asked: EventsAsked) -> EventsFound:
-        """A user's events in order: inbox, shared inbox, gaps, and of each mark the record of its highest value."""
+        """A user's events in order: inbox, shared inbox, gaps, and of each mark the record of its highest value.
+
+        A gap with an event in its place is none any more: what could not be read was put back.
+        """
 
     @abstractmethod
     async def messages(

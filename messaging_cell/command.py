@@ -8,7 +8,18 @@ import typer
 from typer.core import TyperGroup
 
 from messaging_cell import runtime
-from messaging_cell.commands import certs, chat, conversations, history, listen, migrate, run, send, token
+from messaging_cell.commands import (
+    certs,
+    chat,
+    conversations,
+    history,
+    listen,
+    migrate,
+    replay,
+    run,
+    send,
+    token,
+)
 from messaging_cell.commands.options import CommandFailed, Exit
 from messaging_cell.settings import SettingsRefused
 from messaging_cell.terminal_safety import printable
@@ -40,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, chat, send, listen, history, conversations, token, certs, migrate):
+for module in (run, chat, send, listen, history, conversations, token, certs, migrate, replay):
     module.add_to(app)
 
 

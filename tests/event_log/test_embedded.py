@@ -254,6 +254,34 @@ async def test_dead_letters_are_in_their_table(tmp_path: Path) -> None:
     connection.close()
 
 
+async def test_dead_letters_have_a_bound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond it letters are not kept, which is logged, until others are gone; those that are there stay."""
+    log = await open_embedded(tmp_path, max_dead_letter_bytes=3_000)
+    letters = [DeadLetter(0, offset, "why", bytes(1_000)) for offset in range(5)]
+    await log.dead_letter(letters[:2])
+    assert "dead letters are full" not in caplog.text
+    await log.dead_letter(letters[1:4])
+    assert "dead letters are full: 2 of 3 are not kept" in caplog.text
+    assert [letter.offset async for letter in log.dead_letters()] == [0, 1]
+    await log.forget_dead_letters([(0, 0)])
+    await log.dead_letter([letters[4]])
+    assert [letter.offset async for letter in log.dead_letters()] == [1, 4]
+    await log.close()
+
+
+async def test_letters_of_older_files_are_read(tmp_path: Path) -> None:
+    """The table of the first versions gets the columns that it lacks; its letters are told with what they have."""
+    await (await open_embedded(tmp_path)).close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        for column in ("append_time_us", "time_us", "counted"):
+            connection.execute(f"ALTER TABLE dead_letter DROP COLUMN {column}")
+        connection.execute("INSERT INTO dead_letter VALUES (1, 2, 'old', x'ff')")
+    connection.close()
+    log = await open_embedded(tmp_path)
+    assert [letter async for letter in log.dead_letters()] == [DeadLetter(1, 2, "old", b"\xff")]
+    await log.close()
+
+
 async def test_a_full_disk_refuses_appends_and_lets_commits_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -442,12 +442,36 @@ async def test_ownership_survives_any_coming_and_going(event_log: EventLog) -> N
         await member.consumer.close()
 
 
-async def test_dead_letters_are_kept_once(event_log: EventLog) -> None:
-    """The same letter twice is taken without complaint."""
-    letters = [DeadLetter(0, 5, "not a record", b"\xff"), DeadLetter(1, 5, "no kind", b"")]
+async def test_dead_letters_are_kept_once(engine: Engine) -> None:
+    """The same letter twice is one; all of them are told as they are, also by a log that was opened anew."""
+    letters = [
+        DeadLetter(0, 5, "not a record", b"\xff", 1_700_000_000_000_000, 7, False),
+        DeadLetter(1, 5, "no kind", b"", 1_700_000_000_000_001, 8, True),
+        DeadLetter(1, 6, "too new", bytes(1_000_000), 1_700_000_000_000_002, 9, True),
+    ]
+    event_log = await engine.open()
+    assert [letter async for letter in event_log.dead_letters()] == []
+    await event_log.dead_letter(letters[:2])
     await event_log.dead_letter(letters)
-    await event_log.dead_letter([*letters, DeadLetter(0, 6, "not a record", b"\xfe")])
     await event_log.dead_letter([])
+    await event_log.close()
+    event_log = await engine.open()
+    assert sorted([letter async for letter in event_log.dead_letters()]) == letters
+    await event_log.close()
+
+
+async def test_dead_letters_are_forgotten(event_log: EventLog) -> None:
+    """Those that are named and no others; what is kept anew after that is there again."""
+    letters = [DeadLetter(n % PARTITIONS, n, f"why {n}", b"%d" % n) for n in range(100)]
+    await event_log.dead_letter(letters)
+    await event_log.forget_dead_letters([letter.place for letter in letters[10:]])
+    await event_log.forget_dead_letters([(0, 1_000)])
+    await event_log.forget_dead_letters([])
+    assert sorted([letter async for letter in event_log.dead_letters()]) == sorted(letters[:10])
+    await event_log.dead_letter([letters[50]])
+    assert sorted([letter async for letter in event_log.dead_letters()]) == sorted(
+        [*letters[:10], letters[50]]
+    )
 
 
 async def test_takes_many_appends_and_reads_them_meanwhile(event_log: EventLog) -> None:

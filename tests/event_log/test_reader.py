@@ -99,32 +99,46 @@ def test_after_a_record_that_nobody_can_read_each_chain_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"),
+    ("value", "reason", "counted"),
     [
-        (b"\xff", "not a record"),
-        (b"", "neither an origin nor a copy"),
-        (copy(TARGET, 1), "a copy from partition 0"),
-        (copy(PARTITIONS, 1), "a copy from partition 4"),
-        (copy(1, 5, 5), "a copy of origin 5 after 5"),
-        (copy(1, -1), "a copy of origin -1 after -1"),
-        (copy(1, 2**40), "a copy of origin 1099511627776 after -1"),
-        (origin(logged=logged(event=b"\xff")), "its event does not decode"),
-        (origin(logged=logged(event=b"")), "kind 1 with an event of unknown"),
-        (origin(logged=logged(kind=0)), "kind 0 with an event of message"),
-        (origin(logged=logged(kind=4)), "kind 4 with an event of message"),
-        (origin(logged=logged(sender="")), "it names no sender or no recipients"),
+        (b"\xff", "not a record", False),
+        (b"", "neither an origin nor a copy", False),
+        (copy(TARGET, 1), "a copy from partition 0", False),
+        (copy(PARTITIONS, 1), "a copy from partition 4", False),
+        (copy(1, 5, 5), "a copy of origin 5 after 5", False),
+        (copy(1, -1), "a copy of origin -1 after -1", False),
+        (copy(1, 2**40), "a copy of origin 1099511627776 after -1", False),
+        (origin(logged=logged(event=b"\xff")), "its event does not decode", True),
+        (origin(logged=logged(event=b"")), "kind 1 with an event of unknown", True),
+        (origin(logged=logged(kind=0)), "kind 0 with an event of message", True),
+        (origin(logged=logged(kind=4)), "kind 4 with an event of message", True),
+        (origin(logged=logged(sender="")), "it names no sender or no recipients", True),
         (
             log.Record(origin=log.Origin(logged=logged())).SerializeToString(),
             "it names no sender or no recipients",
+            True,
         ),
     ],
 )
-def test_unreadable_records_say_why(value: bytes, reason: str) -> None:
-    """What makes no event is unreadable, with the reason; it carries nothing to act on."""
+def test_unreadable_records_say_why(value: bytes, reason: str, counted: bool) -> None:
+    """What makes no event is unreadable, with the reason; it tells whether it counted, and carries nothing to act on."""
     (reading,) = readings([value])
     assert (reading.verdict, reading.reason) == (Verdict.UNREADABLE, reason)
-    assert (reading.origin, reading.copy) == (None, None)
+    assert reading.counted is counted
     assert not any(hasattr(reading, part) for part in ("logged", "recipients", "event"))
+
+
+@pytest.mark.parametrize("value", [origin("ann", "x"), copy(1, 9, 7), copy(1, 9)])
+def test_a_record_that_counted_can_be_read_later(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a version that knows its kind, out of its place: effective, with the time it had there; else unreadable still."""
+    record = LogRecord(17, START_US, value)
+    with monkeypatch.context() as old:
+        old.setattr(reader, "_EVENT_FIELDS", {})
+        assert reader.read_counted(TARGET, PARTITIONS, record, 99).verdict is Verdict.UNREADABLE
+    reading = reader.read_counted(TARGET, PARTITIONS, record, 10**16)
+    assert reading.verdict is Verdict.EFFECTIVE
+    assert (reading.offset, reading.append_time_us, reading.time_us) == (17, START_US, 10**16)
+    assert reading.recipients
 
 
 @settings(max_examples=500, deadline=None)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from event_log.port import (
@@ -92,6 +92,12 @@ class MemoryLog(EventLog):
         return {}
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        raise NotImplementedError
+
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        raise NotImplementedError
+
+    async def forget_dead_letters(self, places: Collection[tuple[int, int]]) -> None:
         raise NotImplementedError
 
     async def close(self) -> None:

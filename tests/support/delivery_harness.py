@@ -3,7 +3,16 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -115,6 +124,12 @@ class TroubledLog(EventLog):
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
         await self.log.dead_letter(letters)
+
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        return self.log.dead_letters()
+
+    async def forget_dead_letters(self, places: Collection[tuple[int, int]]) -> None:
+        await self.log.forget_dead_letters(places)
 
     async def close(self) -> None:
         await self.log.close()
