@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import ClassVar, NamedTuple, Self
 
 import grpc
 import jwt
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.support.engines import unique_name
 
 CELL_COMMAND = Path(sys.executable).parent / "cell"
 START_DEADLINE_S = 60.0
@@ -45,12 +48,34 @@ def token(user_id: str) -> str:
     return jwt.encode({"sub": user_id, "exp": int(time.time()) + 86_400}, SECRET, algorithm="HS256")
 
 
+class Engines(NamedTuple):
+    """Kafka and Cassandra, where a cell does not keep its data in a folder."""
+
+    kafka: str
+    """`host:port`"""
+    cassandra: str
+    """`host:port`"""
+
+    def settings(self) -> dict[str, object]:
+        """For a cell of its own there."""
+        name = unique_name("cell")
+        return {
+            "log": f"kafka://{self.kafka}/{name}",
+            "history": f"cassandra://{self.cassandra}/{name}",
+            "few_copies": "true",
+            "copies": 1,
+        }
+
+
 class CellProcess:
     """`cell run` on a folder. `with` starts it and always stops it.
 
     `settings` are given as CELL_* variables, by their names in lower case; None leaves one out. `wrapper` goes before the
-    command.
+    command. With `engines` its data is there, under a name of its own.
     """
+
+    default_engines: ClassVar[Engines | None] = None
+    """Of those who do not say: the data folder, unless conftest.py was told otherwise."""
 
     def __init__(
         self,
@@ -58,7 +83,9 @@ class CellProcess:
         settings: Mapping[str, object] = MappingProxyType({}),
         *,
         wrapper: Sequence[str] = (),
+        engines: Engines | None = None,
     ) -> None:
+        self._engines = engines or self.default_engines
         self.folder = folder
         self.data_folder = folder / "data"
         self.port = free_port()
@@ -69,6 +96,7 @@ class CellProcess:
             "jwt_secret": SECRET,
             "insecure": "true",
             "drain_s": 2,
+            **(self._engines.settings() if self._engines else {}),
             **settings,
         }
         self.starts = 0
@@ -109,6 +137,8 @@ class CellProcess:
         """Start it on what the folder holds, and wait until it serves."""
         assert CELL_COMMAND.exists(), f"{CELL_COMMAND} is missing: `make install` makes it"
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._engines and not self.starts:
+            self.run_command("migrate")
         self.starts += 1
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
@@ -191,12 +221,14 @@ class CellProcess:
         return done.stdout
 
     def copy_data(self, target: Path) -> None:
-        """The data folder as it is; while the cell does not run."""
+        """The data folder as it is; while the cell does not run. Skips the test where the data is elsewhere."""
+        if self._engines:
+            pytest.skip("the data of this cell is not in a folder")
         assert self._process is None
         shutil.copytree(self.data_folder, target)
 
     def replace_data(self, source: Path) -> None:
-        """Put other data in place; while the cell does not run."""
+        """Put other data in place; while the cell does not run. What `copy_data` gave."""
         assert self._process is None
         shutil.rmtree(self.data_folder, ignore_errors=True)
         shutil.copytree(source, self.data_folder)

@@ -1,13 +1,25 @@
-"""One cell for each module of tests, and clients of it."""
+"""One cell for each module of tests, and clients of it.
 
+TEST_ENGINE=kafka runs these tests on Kafka and Cassandra instead of the embedded engine.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.system.cell_process import CellProcess, token
+from tests.system.cell_process import CellProcess, Engines, token
 from tests.system.plain_client import PlainClient
 
 Connect = Callable[..., PlainClient]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines_of_cells(request: pytest.FixtureRequest) -> None:
+    """What cells keep their data in."""
+    if os.environ.get("TEST_ENGINE") == "kafka":
+        kafka, cassandra = request.getfixturevalue("kafka"), request.getfixturevalue("cassandra")
+        CellProcess.default_engines = Engines(kafka.addresses()[0], cassandra.address)
 
 
 @pytest.fixture(scope="module")
