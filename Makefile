@@ -18,7 +18,7 @@ run: $(INSTALLED) ## run a cell on 127.0.0.1:50051; ARGS="--help" shows what can
 	@exec $(BIN)/cell run $(ARGS)
 
 test: check ## check, then run every test; ARGS are passed to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## report what ruff and mypy find, change nothing
 	$(BIN)/ruff check .
