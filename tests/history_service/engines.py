@@ -17,7 +17,7 @@ from history_service.port import HistoryStore
 from tests.support.engines import unique_name
 
 NAMES = ("embedded", "cassandra")
-_TAKES_ONE_OF = 16
+_TAKES_ONE_OF = 24
 
 
 class Engine(ABC):

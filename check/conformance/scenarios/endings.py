@@ -53,7 +53,9 @@ async def it_pauses_between_attempts(cell: Cell, app: App) -> None:
 def check_pauses(pauses_s: list[float]) -> None:
     """Raises Broken if these are none, or if they are all the same."""
     told = ", ".join(f"{pause_s:.2f} s" for pause_s in pauses_s)
-    expect(sum(pauses_s) > 0.2, "pauses between attempts to connect", told)
+    # Four attempts without a pause take less even on a busy machine; with random ones up to 1, 2, 4 and 8 s one client in
+    # 3,000 takes less, too.
+    expect(sum(pauses_s) > 0.8, "pauses between attempts to connect", told)
     expect(max(pauses_s) - min(pauses_s) > 0.05, "pauses that are random", told)
 
 
