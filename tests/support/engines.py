@@ -22,6 +22,8 @@ Started = TypeVar("Started")
 
 STARTING = pytest.mark.timeout(300)
 """For tests that may be the first to ask for a server, whose jars may have to be fetched."""
+LONG = pytest.mark.skipif(os.environ.get("LONG_TESTS") != "1", reason="takes minutes: runs with LONG_TESTS=1")
+"""For tests of minutes, which are left to whoever changes what they show."""
 
 
 def unique_name(prefix: str) -> str:

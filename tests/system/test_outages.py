@@ -15,7 +15,7 @@ from engines.cassandra import CassandraNode
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder
 from engines.server import Server
-from tests.support.engines import needed, unique_name
+from tests.support.engines import LONG, needed, unique_name
 from tests.system.cell_process import token
 from tests.system.plain_client import PlainClient, text_message
 from tests.system.processes import Cell
@@ -24,7 +24,7 @@ from tests.system.room import Room
 CASSANDRA_AWAY_S = float(os.environ.get("CASSANDRA_AWAY_S", "8"))
 KAFKA_AWAY_S = float(os.environ.get("KAFKA_AWAY_S", "5"))
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), LONG]
 
 
 @pytest.fixture(scope="module")

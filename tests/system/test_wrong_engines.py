@@ -13,7 +13,7 @@ from engines.cassandra import SUPERUSER, CassandraNode
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder
 from engines.server import HOST, free_ports
-from tests.support.engines import needed
+from tests.support.engines import LONG, needed
 from tests.system.cell_process import CELL_COMMAND, SECRET
 
 PATIENCE_S = 90.0
@@ -21,7 +21,7 @@ PATIENCE_S = 90.0
 WORKERS = "messaging-server --workers 2"
 ALL = ("run", WORKERS, "delivery-service", "history-service", "migrate")
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), LONG]
 
 
 class Engines(NamedTuple):
