@@ -172,7 +172,7 @@ def _migrate(session: CassandraSession, settings: CassandraSettings, copies: int
         raise _other_version(settings.keyspace, version)
     replication = schema.Replication(settings.datacenter or session.datacenter, copies)
     for statement in schema.statements(settings.keyspace, replication, inbox_days):
-        session.run(statement)
+        session.define(statement)
     _check(session, settings)
 
 

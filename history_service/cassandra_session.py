@@ -44,6 +44,7 @@ _WRITES_AT_ONCE = 64
 _BUSY_TRIES, _BUSY_PAUSE_S = 100, 0.02
 """A full socket makes the driver refuse a statement at once instead of waiting: it is given again."""
 _ROWS_A_FETCH = 500
+_DEFINE_TIMEOUT_S = 120.0
 _HOPELESS = (InvalidRequest, SyntaxException, Unauthorized)
 """Failures that stay when one tries again."""
 _PASSING = (DriverException, ErrorMessage, ConnectionException, ConnectionBusy, NoConnectionsAvailable)
@@ -120,9 +121,14 @@ class CassandraSession:
         return statement
 
     def run(self, cql: str, values: Sequence[object] = ()) -> list[Row]:
-        """Run a statement once, as when tables are made. Blocks."""
+        """Run a statement once. Blocks."""
         with told_as_store_errors():
             return list(self._session.execute(cql, values or None))
+
+    def define(self, cql: str) -> None:
+        """Make a keyspace or a table, however long it takes until all nodes know it. Blocks."""
+        with told_as_store_errors():
+            self._session.execute(cql, timeout=_DEFINE_TIMEOUT_S)
 
     async def rows(
         self, statement: PreparedStatement, values: Sequence[object], max_bytes: int | None = None

@@ -7,7 +7,7 @@ their first copy. Batches are unlogged: each row stands for itself, and what fai
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from history_service.cassandra_schema import (
     bucket_of,
 )
 from history_service.cassandra_session import CassandraSession, Writer
-from history_service.port import Batch, GapRow, InboxRow, MarkRow, MessageKey, SharedInboxRow
+from history_service.port import Batch, MarkRow, MessageKey
 from history_service.rows import Lately
 
 _COLUMNS: Final = {
@@ -50,6 +50,7 @@ _MUTATION_BYTES = 128 * 1024
 _ROW_BYTES = 100
 """What a row takes beside its blob, roughly."""
 _REMEMBERED = 65_536
+_NOWHERE = 2**63 - 1
 _START_EVERY_S = 6 * 3_600.0
 """Between two positions from which on a partition is said to be there in full: so much too early events count as gone."""
 
@@ -58,6 +59,13 @@ class _Row(NamedTuple):
     table: str
     values: tuple[object, ...]
     size: int = _ROW_BYTES
+
+
+class _Start(NamedTuple):
+    """A position from which on all that a partition of the log tells is there, and when that was said (monotonic)."""
+
+    position: int
+    at_s: float
 
 
 class Writes:
@@ -70,8 +78,8 @@ class Writes:
             for table, columns in _COLUMNS.items()
         }
         self._buckets: Lately[tuple[object, ...]] = Lately(_REMEMBERED)
-        self._started_s: dict[int, float] = {}
-        """When a position of each partition of the log was last said to be one from which on all is there."""
+        self._said: dict[int, _Start] = {}
+        """From where on each partition of the log was last said to be there in full."""
 
     def register(self, writer: Writer, conversation_id: str, participants: Sequence[str]) -> None:
         """HistoryStore.register."""
@@ -81,49 +89,58 @@ class Writes:
     def write(self, writer: Writer, batch: Batch, epoch: int) -> None:
         """HistoryStore.write; `epoch` is the number of the batch's incarnation."""
         buckets: set[tuple[object, ...]] = set()
-        told = self._told(batch, epoch * EPOCH)
-        now_s = time.monotonic()
-        starts = self._starts(batch, epoch * EPOCH, {partition for partition, _ in told}, now_s)
+        told, firsts = self._told(batch, epoch * EPOCH)
+        starts = self._starts(firsts, time.monotonic())
         rows = [*_of_conversations(batch, epoch * EPOCH, buckets), *_of_users(batch, epoch * EPOCH)]
         new = [bucket for bucket in buckets if bucket not in self._buckets]
         rows += [_Row(str(table), tuple(key)) for table, *key in new]
-        rows += [_Row("event_starts", start) for start in starts.items()]
+        rows += [_Row("event_starts", (partition, start.position)) for partition, start in starts.items()]
         writer.run([*self._by_partition(told.values()), *self._by_node(writer, rows)])
         for bucket in new:  # now they are there, and need not be written again
             self._buckets.add(bucket)
-        self._started_s.update(dict.fromkeys(starts, now_s))
+        self._said.update(starts)
         positions = [
             _Row("positions", (batch.incarnation, partition, through, time_us, through))
             for partition, (through, time_us) in batch.positions.items()
         ]
         writer.run(self._by_node(writer, positions))
 
-    def _told(self, batch: Batch, base: int) -> dict[tuple[int, int], list[_Row]]:
-        """Rows of what readers are told, by partition of the log and bucket."""
+    def _told(self, batch: Batch, base: int) -> tuple[dict[tuple[int, int], list[_Row]], dict[int, int]]:
+        """Rows of what readers are told, by partition of the log and bucket; the first position of each partition."""
         rows: defaultdict[tuple[int, int], list[_Row]] = defaultdict(list)
+        firsts: dict[int, int] = {}
 
-        def add(partition: int, reader: str, offset: int, logged: bytes, time_us: object) -> None:
-            place = (partition, (base + offset) // POSITIONS_PER_BUCKET)
-            values = (*place, reader, base + offset, logged, time_us)
+        def place_of(partition: int, position: int) -> tuple[int, int]:
+            if position < firsts.get(partition, _NOWHERE):
+                firsts[partition] = position
+            return partition, position // POSITIONS_PER_BUCKET
+
+        def add(partition: int, reader: str, position: int, logged: bytes, time_us: object) -> None:
+            place = place_of(partition, position)
+            values = (*place, reader, position, logged, time_us)
             rows[place].append(_Row("events", values, _ROW_BYTES + len(logged)))
 
         for partition, inbox in batch.inbox.items():
             for user_id, offset, logged in inbox:
-                add(partition, READER_USER + user_id, offset, logged, UNSET_VALUE)
+                add(partition, READER_USER + user_id, base + offset, logged, UNSET_VALUE)
         for conversation_id, partition, offset, logged in batch.shared_inbox:
-            add(partition, READER_CONVERSATION + conversation_id, offset, logged, UNSET_VALUE)
+            add(partition, READER_CONVERSATION + conversation_id, base + offset, logged, UNSET_VALUE)
         for partition, offset, time_us in batch.gaps:
-            add(partition, READER_EVERYONE, offset, b"", time_us)
+            add(partition, READER_EVERYONE, base + offset, b"", time_us)
         for partition, marks in batch.marks.items():
             for mark in marks:
-                place = (partition, (base + mark.offset) // POSITIONS_PER_BUCKET)
+                place = place_of(partition, base + mark.offset)
                 rows[place].append(_mark_row("event_marks", place, mark, base))
-        return rows
+        return rows, firsts
 
-    def _starts(self, batch: Batch, base: int, partitions: Iterable[int], now_s: float) -> dict[int, int]:
-        """The first positions of those partitions of which that was not said lately: what follows is written from now on."""
-        due = [p for p in partitions if now_s - self._started_s.get(p, -_START_EVERY_S) >= _START_EVERY_S]
-        return {partition: base + min(_offsets(batch, partition)) for partition in due}
+    def _starts(self, firsts: Mapping[int, int], now_s: float) -> dict[int, _Start]:
+        """What is to be said now: what follows these positions is written from now on."""
+        return {p: _Start(first, now_s) for p, first in firsts.items() if self._is_due(p, first, now_s)}
+
+    def _is_due(self, partition: int, position: int, now_s: float) -> bool:
+        """Whether nothing was said lately, or only of later positions, as before a consumer went back to earlier records."""
+        said = self._said.get(partition)
+        return said is None or position < said.position or now_s - said.at_s >= _START_EVERY_S
 
     def _by_partition(self, groups: Iterable[Sequence[_Row]]) -> Iterator[Any]:
         for rows in groups:
@@ -148,14 +165,6 @@ class Writes:
             size += row.size
         if count:
             yield batch
-
-
-def _offsets(batch: Batch, partition: int) -> Iterator[int]:
-    """Of what readers in a partition of the log are told."""
-    shared: Iterable[SharedInboxRow | GapRow] = chain(batch.shared_inbox, batch.gaps)
-    own: Iterable[InboxRow | MarkRow] = chain(batch.inbox.get(partition, ()), batch.marks.get(partition, ()))
-    yield from (row.offset for row in shared if row.partition == partition)
-    yield from (row.offset for row in own)
 
 
 def mark_value(through: MessageKey, position: int, logged: bytes) -> bytes:

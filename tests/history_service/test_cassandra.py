@@ -265,7 +265,10 @@ class TestExpiry:
     async def test_where_events_start_is_said_again_and_again(
         self, engine: CassandraEngine, session: CassandraSession, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A service that runs for longer than the inbox keeps events still says what is there; not with each batch."""
+        """A service that runs for longer than the inbox keeps events still says what is there; not with each batch.
+
+        One that goes back to earlier records says so at once.
+        """
         settings = engine.settings(unique_name("starts"))
         await migrate(settings, copies=1)
         store = await CassandraStore.open(settings)
@@ -274,12 +277,12 @@ class TestExpiry:
             rows = await run(session, f"select position from {settings.keyspace}.event_starts")
             return [position - EPOCH for (position,) in rows]
 
-        for offset in (7, 8):
+        for offset in (7, 8, 5, 6):
             await store.write(Batch(INCARNATION, gaps=[GapRow(3, offset, 1)]))
-        assert await starts() == [7]
+        assert await starts() == [5, 7]
         monkeypatch.setattr("history_service.cassandra_writes._START_EVERY_S", 0.0)
         await store.write(Batch(INCARNATION, gaps=[GapRow(3, 12, 1), GapRow(3, 11, 1)]))
-        assert await starts() == [7, 11]
+        assert await starts() == [5, 7, 11]
         await store.close()
 
     async def test_rows_that_expire_say_so(self, engine: CassandraEngine, session: CassandraSession) -> None:
