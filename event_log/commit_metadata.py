@@ -10,10 +10,8 @@ from base64 import b85decode, b85encode
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from event_log.port import Commit, LogError
+from event_log.port import MAX_METADATA_CHARS, Commit, LogError
 
-MAX_METADATA_CHARS = 4_096
-"""Kafka's offset.metadata.max.bytes."""
 MAX_OFFSET = 2**40
 """Offsets below this fit the metadata: a partition that takes 10,000 records a second gets there in 3 years."""
 _VERSION = "1"

@@ -13,12 +13,12 @@ from event_log.port import (
     LogRecord,
     LogUnavailable,
     Polled,
+    check_commits,
+    check_seek,
 )
 
 if TYPE_CHECKING:
     from event_log.embedded import EmbeddedLog
-
-MAX_METADATA_CHARS = 4_096
 
 
 class EmbeddedConsumer(GroupConsumer):
@@ -69,10 +69,7 @@ class EmbeddedConsumer(GroupConsumer):
 
     def seek(self, partition: int, offset: int) -> None:
         """See GroupConsumer.seek."""
-        if partition not in self._positions:
-            raise ValueError(f"partition {partition} is not assigned")
-        if offset < 0:
-            raise ValueError(f"offset {offset} is below 0")
+        check_seek(partition, offset, self._positions)
         self._positions[partition] = offset
         self._ready[partition] = None
 
@@ -89,18 +86,10 @@ class EmbeddedConsumer(GroupConsumer):
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """See GroupConsumer.commit."""
         self._check_open()
-        for partition, commit in commits.items():
+        for partition in commits:
             if not self._group.owns(self, partition):
                 raise CommitFenced(f"partition {partition} is not this member's in group {self._name}")
-            if (
-                commit.offset < 0
-                or len(commit.metadata) > MAX_METADATA_CHARS
-                or not commit.metadata.isascii()
-            ):
-                raise ValueError(
-                    f"partition {partition}: a commit has an offset of 0 or more and at most"
-                    f" {MAX_METADATA_CHARS} ASCII characters of metadata"
-                )
+        check_commits(commits)
         if commits:
             await self._write_commits(self._name, commits)
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from event_log.kafka_brokers import Brokers
 from event_log.kafka_fetcher import Fetcher
 from event_log.kafka_group import Member
-from event_log.port import Commit, GroupConsumer, LogUnavailable, Polled
-
-MAX_METADATA_CHARS = 4_096
+from event_log.port import Commit, GroupConsumer, LogUnavailable, Polled, check_commits, check_seek
 
 
 class KafkaConsumer(GroupConsumer):
@@ -43,10 +41,7 @@ class KafkaConsumer(GroupConsumer):
 
     def seek(self, partition: int, offset: int) -> None:
         """See GroupConsumer.seek."""
-        if partition not in self._fetcher:
-            raise ValueError(f"partition {partition} is not assigned")
-        if offset < 0:
-            raise ValueError(f"offset {offset} is below 0")
+        check_seek(partition, offset, self._fetcher)
         self._fetcher.seek(partition, offset)
 
     def pause(self, partitions: Iterable[int]) -> None:
@@ -61,13 +56,7 @@ class KafkaConsumer(GroupConsumer):
         """See GroupConsumer.commit."""
         self._check_open()
         self._member.check_owned(commits)
-        for partition, commit in commits.items():
-            metadata = commit.metadata
-            if commit.offset < 0 or len(metadata) > MAX_METADATA_CHARS or not metadata.isascii():
-                raise ValueError(
-                    f"partition {partition}: a commit has an offset of 0 or more and at most"
-                    f" {MAX_METADATA_CHARS} ASCII characters of metadata"
-                )
+        check_commits(commits)
         if commits:
             await self._member.commit(commits)
 

@@ -197,7 +197,7 @@ class Fetcher:
         self._followers: dict[int, asyncio.Task[None]] = {}
         self._judging: set[asyncio.Task[None]] = set()
 
-    def __contains__(self, partition: int) -> bool:
+    def __contains__(self, partition: object) -> bool:
         """Whether the partition is read."""
         return partition in self._positions
 

@@ -8,9 +8,8 @@ from kafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 from event_log.kafka_brokers import Brokers, TopicState
 from event_log.kafka_connection import error_name
 from event_log.kafka_settings import KafkaLogSettings
-from event_log.port import MAX_RECORD_BYTES, LogError, LogUnavailable
+from event_log.port import MAX_METADATA_CHARS, MAX_RECORD_BYTES, LogError, LogUnavailable
 
-MAX_METADATA_CHARS = 4_096
 _COPIES = 3
 _IN_SYNC = 2
 _MESSAGE_BYTES = MAX_RECORD_BYTES + 1_024

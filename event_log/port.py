@@ -1,7 +1,7 @@
 """The log port: what every engine promises to the rest of the cell."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Mapping, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
@@ -12,6 +12,8 @@ MAX_PARTITIONS = 512
 """More, and what a commit must carry no longer fits (R2)."""
 MAX_RECORD_BYTES = 1_000_000
 """Of a record's value: what Kafka's brokers take by default, less what goes around it."""
+MAX_METADATA_CHARS = 4_096
+"""Of what a commit carries: Kafka's offset.metadata.max.bytes by default."""
 
 
 class LogError(Exception):
@@ -78,7 +80,25 @@ class Commit(NamedTuple):
     offset: int
     """The first record not yet done with."""
     metadata: str
-    """What a new owner needs to go on (R2); at most 4,096 ASCII characters."""
+    """What a new owner needs to go on (R2); at most MAX_METADATA_CHARS ASCII characters."""
+
+
+def check_commits(commits: Mapping[int, Commit]) -> None:
+    """Whether engines can keep these. Raises ValueError."""
+    for partition, (offset, metadata) in commits.items():
+        if offset < 0 or len(metadata) > MAX_METADATA_CHARS or not metadata.isascii():
+            raise ValueError(
+                f"partition {partition}: a commit has an offset of 0 or more and at most"
+                f" {MAX_METADATA_CHARS} ASCII characters of metadata"
+            )
+
+
+def check_seek(partition: int, offset: int, assigned: Container[int]) -> None:
+    """Whether a consumer with these partitions can read from there. Raises ValueError."""
+    if partition not in assigned:
+        raise ValueError(f"partition {partition} is not assigned")
+    if offset < 0:
+        raise ValueError(f"offset {offset} is below 0")
 
 
 class Assignment(NamedTuple):

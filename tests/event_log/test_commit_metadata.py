@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_log.commit_metadata import (
-    MAX_METADATA_CHARS,
     MAX_OFFSET,
     CommitUnreadable,
     TailState,
@@ -13,7 +12,7 @@ from event_log.commit_metadata import (
     encode,
     tail_start_of,
 )
-from event_log.port import MAX_PARTITIONS, Commit
+from event_log.port import MAX_METADATA_CHARS, MAX_PARTITIONS, Commit
 
 STATES = st.builds(
     TailState,

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from event_log.commit_metadata import (
-    MAX_METADATA_CHARS,
     MAX_OFFSET,
     CommitUnreadable,
     TailState,
@@ -16,7 +15,7 @@ from event_log.commit_metadata import (
     encode,
     tail_start_of,
 )
-from event_log.port import MAX_PARTITIONS, Assignment, Commit, LogError
+from event_log.port import MAX_METADATA_CHARS, MAX_PARTITIONS, Assignment, Commit, LogError
 from event_log.reader import PartitionReader
 from history_service.paging import (
     MAX_TOKEN_CHARS,
