@@ -19,7 +19,8 @@ from history_service.port import HistoryStore
 from history_service.readers import StoredEvents, StoredRegistry
 from history_service.settings import HistorySettings
 from messaging_cell import access_tokens, process_checks, storage
-from messaging_cell.client_port import ClientPort, PortTaken
+from messaging_cell.client_port import ClientPort
+from messaging_cell.grpc_port import PortTaken
 from messaging_cell.internal_port import InternalPort, dialer
 from messaging_cell.server_finder import ServerFinder
 from messaging_cell.setting_kinds import Address

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -66,46 +66,40 @@ def _block(title: str, *lines: str) -> str:
     return "\n".join((f"**{title}**\n", *(f"    {line}" for line in lines)))
 
 
-_CONNECTION = "Connection"
+def _connection(metavar: str | None, help_text: str, *names: str) -> Any:
+    """An option of how to reach a cell."""
+    return typer.Option(
+        *names, metavar=metavar, help=help_text, rich_help_panel="Connection", show_default=False
+    )
+
+
 Address = Annotated[
     str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help=f"Where the cell is; also {variable('address')}. Default: 127.0.0.1:50051.",
-        rich_help_panel=_CONNECTION,
-    ),
+    _connection("HOST:PORT", f"Where the cell is; also {variable('address')}. Default: 127.0.0.1:50051."),
 ]
 Token = Annotated[
     str | None,
-    typer.Option(
-        metavar="JWT",
-        help=f"Access token; also {variable('token')}. In development mode commands make their own.",
-        rich_help_panel=_CONNECTION,
+    _connection(
+        "JWT", f"Access token; also {variable('token')}. In development mode commands make their own."
     ),
 ]
 DataFolder = Annotated[
     str | None,
-    typer.Option(
-        metavar="PATH",
-        help=f"The cell's data folder, where its key is in development mode; also {variable('data_folder')}.",
-        rich_help_panel=_CONNECTION,
+    _connection(
+        "PATH",
+        f"The cell's data folder, where its key is in development mode; also {variable('data_folder')}.",
     ),
 ]
 Tls = Annotated[
     bool | None,
-    typer.Option(
-        "--tls",
-        help=f"Ask over TLS, trusting the system's authorities; also {variable('tls')}=true.",
-        rich_help_panel=_CONNECTION,
-        show_default=False,
+    _connection(
+        None, f"Ask over TLS, trusting the system's authorities; also {variable('tls')}=true.", "--tls"
     ),
 ]
 CaFile = Annotated[
     str | None,
-    typer.Option(
-        metavar="PATH",
-        help=f"Ask over TLS, trusting the authorities in this PEM file; also {variable('ca_file')}.",
-        rich_help_panel=_CONNECTION,
+    _connection(
+        "PATH", f"Ask over TLS, trusting the authorities in this PEM file; also {variable('ca_file')}."
     ),
 ]
 AsJson = Annotated[
