@@ -6,6 +6,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell
+from check.conformance.scenarios.beginnings import opened
 from check.conformance.watch import expect
 
 
@@ -55,9 +56,7 @@ async def repeats_are_dropped(cell: Cell, app: App) -> None:
 
     After a snapshot, or where a cell is asked for more than was missed, some come twice.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     await stream.say(says.message("c1", "one"), says.message("c2", "two"))
     await app.told("message", text="one")
     await app.told("message", text="two")

@@ -9,6 +9,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell
+from check.conformance.scenarios.beginnings import under_way
 from check.conformance.scenarios.scenario import needs_connect
 from check.conformance.watch import expect
 
@@ -102,11 +103,7 @@ async def go_away_is_heeded(cell: Cell, app: App) -> None:
 
     A server that stops sends its clients away spread over time. Commands in flight still get their outcomes there.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    under_way = await app.send("under way")
-    command = await stream.send("under way")
+    stream, sent, command = await under_way(cell, app)
     told_s = cell.now_s()
     await stream.say(says.go_away(messaging.GO_AWAY_REASON_DRAIN, reconnect_after_s=2.0))
     await asyncio.sleep(0.5)
@@ -114,7 +111,7 @@ async def go_away_is_heeded(cell: Cell, app: App) -> None:
     await stream.no_command("a command was sent on a stream that is to be left", for_s=0.5)
     expect(not stream.left.is_set(), "the stream until the outcomes have come", "the client has left it")
     await stream.say(says.accepted(command))
-    await app.outcome(under_way, "accepted")
+    await app.outcome(sent, "accepted")
     await stream.is_left("that the client leaves once the outcomes have come")
     second = await cell.stream()
     waited_s = second.opened_s - told_s
@@ -126,11 +123,7 @@ async def go_away_is_heeded(cell: Cell, app: App) -> None:
 
 async def events_count_after_go_away(cell: Cell, app: App) -> None:
     """Events and checkpoints that come after GoAway are taken as any others."""
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("under way")
-    command = await stream.send("under way")
+    stream, sent, command = await under_way(cell, app)
     await stream.say(says.go_away(messaging.GO_AWAY_REASON_DRAIN))
     await stream.say(says.message("c1", "late"), says.checkpoint("c2"))
     await app.told("message", text="late")

@@ -5,6 +5,7 @@ import asyncio
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell, Stream
+from check.conformance.scenarios.beginnings import opened
 from check.conformance.scenarios.scenario import needs_connect
 
 
@@ -58,9 +59,7 @@ async def outcomes_in_any_order(cell: Cell, app: App) -> None:
 
     Two sends to different users may be made durable by different parts of the log.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     first, second = await app.send("one", to="bob"), await app.send("two", to="cy")
     commands = {each.send_message.content.text: each for each in await stream.sends("one", "two")}
     await stream.say(says.accepted(commands["two"]))

@@ -6,6 +6,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell, Stream
+from check.conformance.scenarios.beginnings import opened, under_way
 from check.conformance.watch import expect
 
 _WINDOW_S = 2.0
@@ -14,11 +15,7 @@ _UNKNOWN = messaging.REJECTED_OUTCOME_UNKNOWN
 
 async def not_done_with_a_hint_is_tried_again(cell: Cell, app: App) -> None:
     """A Rejected that is NOT_DONE and has retry_after is tried again after that time, with the same id and payload."""
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    first = await stream.send("hi")
+    stream, sent, first = await under_way(cell, app)
     refused_s = cell.now_s()
     await stream.say(says.rejected(first, messaging.REJECTED_REASON_RATE_LIMITED, retry_after_s=1.0))
     again = await stream.send("hi")
@@ -34,9 +31,7 @@ async def not_done_without_a_hint_is_told(cell: Cell, app: App) -> None:
 
     The same again would be refused again.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     refused = await app.send("bad")
     await stream.say(says.rejected(await stream.send("bad"), messaging.REJECTED_REASON_INVALID_FIELD))
     await app.outcome(refused, "not_done")
@@ -48,11 +43,7 @@ async def unknown_is_tried_again_blindly(cell: Cell, app: App) -> None:
 
     It may have happened. Within Limits.retry_window of the first try the cell drops a second one with the same id.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    first = await stream.send("hi")
+    stream, sent, first = await under_way(cell, app)
     await stream.say(
         says.rejected(first, messaging.REJECTED_REASON_DEADLINE, outcome=_UNKNOWN, retry_after_s=0)
     )
@@ -64,11 +55,7 @@ async def unknown_is_tried_again_blindly(cell: Cell, app: App) -> None:
 
 async def a_broken_stream_leaves_it_unknown(cell: Cell, app: App) -> None:
     """A command without an outcome when its stream breaks is tried again on the next one, with the same id and payload."""
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    first = await stream.send("hi")
+    stream, sent, first = await under_way(cell, app)
     await stream.end()
     stream = await cell.stream()
     await stream.open()
@@ -83,9 +70,7 @@ async def its_own_event_settles_it(cell: Cell, app: App) -> None:
 
     The event may come before `Accepted`, or on the next stream in place of it.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     sent = await app.send("hi")
     await stream.say(says.own("c1", await stream.send("hi")))
     await app.told("message", text="hi")
@@ -172,11 +157,7 @@ async def a_refusal_after_an_unknown_try_is_not_the_last_word(cell: Cell, app: A
 
     The client looks, on a stream opened since, before it tells the application that nothing happened.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    first = await stream.send("hi")
+    stream, sent, first = await under_way(cell, app)
     await stream.end()
     stream = await cell.stream()
     await stream.open()
@@ -194,11 +175,7 @@ async def a_conflict_found_late_is_told(cell: Cell, app: App) -> None:
 
     Its id belongs to another payload, which was first, and stands.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    command = await stream.send("hi")
+    stream, sent, command = await under_way(cell, app)
     await stream.say(says.accepted(command))
     await app.outcome(sent, "accepted")
     told = says.rejected(command, messaging.REJECTED_REASON_MESSAGE_ID_CONFLICT)
@@ -212,9 +189,7 @@ async def what_goes_to_one_place_keeps_its_order(cell: Cell, app: App) -> None:
 
     Two on the way at once change places when the first must be tried again.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     tags = [await app.send(text) for text in ("one", "two", "three")]
     first = await stream.send("one")
     await stream.no_command("a message to the same place overtook one without an outcome", for_s=0.4)
@@ -227,11 +202,7 @@ async def what_goes_to_one_place_keeps_its_order(cell: Cell, app: App) -> None:
 
 async def close_waits_for_outcomes(cell: Cell, app: App) -> None:
     """A client that is closed waits for the outcomes of what is under way, as far as the application lets it."""
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    command = await stream.send("hi")
+    stream, sent, command = await under_way(cell, app)
     await app.close()
     await asyncio.sleep(0.5)
     await stream.say(says.accepted(command))
@@ -252,11 +223,7 @@ def _same(first: messaging.Command, again: messaging.Command) -> None:
 async def _unanswered(cell: Cell, app: App) -> tuple[messaging.Command, str, Stream]:
     """A send that had no outcome, and whose retry window is over; its tag; and the next stream, after Welcome."""
     cell.limits = says.limits(retry_window_s=_WINDOW_S)
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    first = await stream.send("hi")
+    stream, sent, first = await under_way(cell, app)
     await asyncio.sleep(1.25 * _WINDOW_S)
     await stream.end()
     stream = await cell.stream()

@@ -6,6 +6,7 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from check.conformance import says
 from check.conformance.app import App
 from check.conformance.cell import Cell, Stream
+from check.conformance.scenarios.beginnings import opened, under_way
 from check.conformance.watch import expect
 
 _ODD_US = 1_763_731_234_123_457
@@ -17,9 +18,7 @@ async def unknown_updates_are_skipped(cell: Cell, app: App) -> None:
 
     The contract grows while clients stay as they are.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     await stream.say(says.unknown_update(), messaging.Update(), says.message("c1", "one"))
     await stream.say()
     await stream.say(says.message("c2", "two"), says.unknown_update())
@@ -32,9 +31,7 @@ async def unknown_events_move_the_cursor(cell: Cell, app: App) -> None:
 
     Or the client gets it again at every return, and all that came after it.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     await stream.say(says.message("c1", "one"), says.unknown_event("c2"))
     await app.told("message", text="one")
     await stream.end()
@@ -46,9 +43,7 @@ async def unknown_values_of_enums(cell: Cell, app: App) -> None:
 
     A reason is some reason, an outcome UNKNOWN, a level NORMAL, a reason to go away as good as any.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     await stream.say(says.message("c1", "loud", notify=99))
     await app.told("message", text="loud")
     refused = await app.send("refused")
@@ -68,11 +63,7 @@ async def unknown_values_of_enums(cell: Cell, app: App) -> None:
 
 async def many_updates_in_a_frame(cell: Cell, app: App) -> None:
     """A frame holds any number of updates, of events and outcomes, in the order in which they happened."""
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
-    sent = await app.send("hi")
-    command = await stream.send("hi")
+    stream, sent, command = await under_way(cell, app)
     events = [says.message(f"c{n}", f"text {n}") for n in range(1, 1_001)]
     await stream.say(*events[:500], says.accepted(command), *events[500:])
     await app.outcome(sent, "accepted")
@@ -82,9 +73,7 @@ async def many_updates_in_a_frame(cell: Cell, app: App) -> None:
 
 async def large_frames(cell: Cell, app: App) -> None:
     """Frames of just under 4 MiB are taken, which is what gRPC clients take unless set otherwise."""
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     await stream.say(*(says.message(f"c{n}", f"{n} " + "x" * 500_000) for n in range(8)))
     for n in range(8):
         event = await app.told("message")
@@ -96,9 +85,7 @@ async def microseconds_are_kept(cell: Cell, app: App) -> None:
 
     sent_at is part of a message's name: with its milliseconds alone a reaction belongs to nothing.
     """
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     event = says.message("c1", "odd", sent_at_us=_ODD_US)
     await stream.say(event)
     told = await app.told("message", text="odd")
@@ -124,9 +111,7 @@ async def an_application_that_stalls_loses_nothing(cell: Cell, app: App) -> None
     for them later; it may not drop any.
     """
     log = _Log(cell, events=3_000)
-    await app.connect(cell)
-    stream = await cell.stream()
-    await stream.open()
+    stream = await opened(cell, app)
     await app.hold()
     serving = asyncio.create_task(log.serve(stream))
     try:
