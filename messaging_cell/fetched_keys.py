@@ -177,12 +177,17 @@ def is_safe(url: str) -> bool:
 
 def fetch_bytes(url: str) -> bytes:
     """What is there. Raises OSError, ValueError, HTTPException."""
+    deadline_s = time.monotonic() + _FETCH_TIMEOUT_S
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
     with urllib.request.build_opener(_SafeRedirects).open(request, timeout=_FETCH_TIMEOUT_S) as response:
-        content: bytes = response.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
-    return content
+        content = bytearray()
+        while part := response.read1(MAX_BYTES):
+            content += part
+            if len(content) > MAX_BYTES:
+                raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
+            if time.monotonic() > deadline_s:  # the timeout of a socket is for each part of the answer
+                raise TimeoutError(f"it takes longer than {_FETCH_TIMEOUT_S:g} s")
+    return bytes(content)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

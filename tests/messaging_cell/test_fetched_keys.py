@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -287,6 +287,27 @@ def test_an_answer_too_large_a_failure_and_an_unsafe_redirect_are_faults() -> No
     for answer in (large, failing, redirecting):
         with serving(answer) as url, pytest.raises((OSError, ValueError)):
             fetch_bytes(url)
+
+
+def test_an_answer_that_trickles_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that sends a byte now and then does not hold the fetch, and with it all later ones, for long."""
+    monkeypatch.setattr("messaging_cell.fetched_keys._FETCH_TIMEOUT_S", 0.5)
+    stopped = threading.Event()
+
+    def trickling(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        with suppress(OSError):
+            while not stopped.wait(0.05):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+
+    with serving(trickling) as url:
+        try:
+            with pytest.raises(TimeoutError, match=r"longer than 0\.5 s"):
+                fetch_bytes(url)
+        finally:
+            stopped.set()
 
 
 @pytest.mark.timeout(150)
