@@ -36,8 +36,9 @@ MAY_IMPORT = {
 }
 """Of the packages of this project, those that each may import beside itself."""
 
-FREE = ("check/parts/", "tests/")
-"""Folders that may import everything: parts of the cell by themselves, with the tests' helpers around them."""
+FREE = ("check/model/", "check/parts/", "tests/")
+"""Folders that may import everything: models with the cell's decisions in them, and parts of the cell by themselves, with
+the tests' helpers around them."""
 
 OTHERS = {"cell", "tests"}
 """The generated package, and what is not installed: no part of the product imports the latter, nor `check` or `engines`."""

@@ -1,0 +1,5 @@
+"""The models."""
+
+from check.model import forwarding
+
+SUITES = (forwarding.SUITE,)

@@ -1,0 +1,48 @@
+"""The models in their short form: each keeps the invariants, and notices each rule that is dropped."""
+
+import pytest
+
+from check.model.__main__ import main, try_variant
+from check.model.explore import explore
+from check.model.suites import SUITES
+from check.model.variants import Case, Variant
+
+CASES = [pytest.param(case, id=f"{suite.name}: {case.name}") for suite in SUITES for case in suite.short]
+VARIANTS = [
+    pytest.param(each, id=f"{suite.name}: {each.name}") for suite in SUITES for each in suite.variants
+]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", CASES)
+def test_every_state_keeps_the_invariants(case: Case) -> None:
+    """Whatever happens within the bounds, all that was promised holds, and comes about once nothing fails any more."""
+    found = explore(case.make(), case.max_states)
+    assert found.violation is None, "\n".join((str(found.violation), *found.trace))
+    assert found.is_exhaustive
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_rule_that_is_dropped_is_noticed(variant: Variant) -> None:
+    """With one rule broken an invariant does not hold any more: the one that the rule is there for."""
+    found = try_variant(variant)
+    assert found.violation is not None, f"not noticed in {found.states} states"
+    assert found.violation.invariant == variant.caught_by
+
+
+def test_names_are_told_apart() -> None:
+    """No two variants of a model have the same name, and `--list` tells all of them."""
+    for suite in SUITES:
+        names = [each.name for each in suite.variants]
+        assert len(set(names)) == len(names)
+
+
+def test_the_command_tells_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """It lists models and variants, and goes through one model with exit code 0."""
+    assert main(["--list"]) == 0
+    assert "commit-on-read" in capsys.readouterr().out
+    assert main(["--only", "forwarding"]) == 0
+    out = capsys.readouterr().out
+    assert "exhaustive" in out
+    assert "variants caught" in out
