@@ -114,6 +114,26 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def free_port_range(count: int) -> int:
+    """The first of so many free ports in a row. Raises OSError."""
+    for _ in range(1_000):
+        (first,) = free_ports(1)
+        if first + count <= _first_client_port() and all(
+            _is_free(port) for port in range(first, first + count)
+        ):
+            return first
+    raise OSError(f"no {count} free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]

@@ -32,6 +32,7 @@ MAY_IMPORT = {
         "cell",
         "messaging_cell",  # the raw echo that a cell is compared with runs in the same runtime
         "messaging_client",  # whose driver is tried for conformance
+        "engines",  # on which a cell is tried and measured
     },
 }
 """Of the packages of this project, those that each may import beside itself."""

@@ -1,0 +1,287 @@
+"""A cell started as an operator starts it: `cell` commands as processes, embedded or on Kafka and Cassandra."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import grpc
+import jwt
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from engines.server import free_port_range, free_ports
+from messaging_cell.certificates import KeyPair, channel_credentials, make_for_development
+
+SECRET = "of cells that are tried or measured: at least 32 bytes"
+"""Signs access tokens."""
+START_DEADLINE_S = 120.0
+STOP_DEADLINE_S = 60.0
+_COMMAND = (sys.executable, "-m", "messaging_cell.command")
+
+
+class CellFailed(Exception):
+    """A process of the cell did not start, or ended; the message ends with what it wrote last."""
+
+
+def token(user_id: str) -> str:
+    """An access token, as an identity provider that shares the key would make it."""
+    return jwt.encode({"sub": user_id, "exp": int(time.time()) + 86_400}, SECRET, algorithm="HS256")
+
+
+class Process:
+    """One `cell` command that goes on; Ctrl-C in the terminal is not for it."""
+
+    def __init__(self, cell: "Cell", name: str, command: str, settings: Mapping[str, object]) -> None:
+        self.name = name
+        self.command = command
+        self.health_port = _port(settings["listen" if command == "run" else "internal_listen"])
+        """Where its health is asked: the port of a whole cell's clients, else the internal one."""
+        self._cell = cell
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; `Cell.wait_serving` waits."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_COMMAND, self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._cell.environment(self._settings),
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> Path:
+        """What it writes, over all its starts."""
+        return self._cell.folder / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def workers(self) -> list[int]:
+        """Process ids of a messaging server's workers; none when it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def kill(self) -> None:
+        """Kill -9."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Ask it to stop in good order; `wait_stopped` waits."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def wait_stopped(self, deadline_s: float = STOP_DEADLINE_S) -> int:
+        """Its exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(deadline_s)
+
+    def stop(self) -> int:
+        """Stop it in good order; its exit code."""
+        self.ask_to_stop()
+        return self.wait_stopped()
+
+    def check_running(self) -> None:
+        """Raises CellFailed where it has ended."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise CellFailed(f"{self.name} has ended:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """What it wrote last."""
+        return self.log.read_text(errors="replace")[-3_000:]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Where log and history are, under a name that no other cell has."""
+
+    kafka: str
+    """`host:port`, several with commas."""
+    cassandra: str
+    """`host:port`"""
+    name: str
+
+    def settings(self) -> dict[str, object]:
+        """Of servers that keep one copy."""
+        return {
+            "log": f"kafka://{self.kafka}/{self.name}",
+            "history": f"cassandra://{self.cassandra}/{self.name}",
+            "few_copies": "true",
+            "copies": 1,
+        }
+
+
+class Cell:
+    """The processes of one cell: a whole one on the embedded engine, or one service each on `engines`.
+
+    `settings` are for all of them, by their names in lower case. With `tls` clients and links are served over TLS, with
+    certificates made for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        engines: Engines | None = None,
+        *,
+        tls: bool = True,
+        settings: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        self.folder = folder
+        self._certificates = folder / "certs" if tls else None
+        self._shared: dict[str, object] = {
+            "data_folder": folder / "data",
+            "jwt_secret": SECRET,
+            "drain_s": 1,
+            **(engines.settings() if engines else {}),
+            **self._security(engines is not None),
+            **settings,
+        }
+        self.processes: dict[str, Process] = {}
+        self.addresses: list[str] = []
+        """Where clients connect."""
+        self._link_ports: list[str] = []
+
+    def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
+        """Variables of a process: nothing of another cell's."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CELL_")}
+        given = {**self._shared, **settings}
+        return kept | {f"CELL_{name.upper()}": str(value) for name, value in given.items()}
+
+    def migrate(self) -> None:
+        """Make topics and tables. Raises CellFailed."""
+        done = subprocess.run(
+            [*_COMMAND, "migrate"],
+            env=self.environment({}),
+            capture_output=True,
+            text=True,
+            timeout=START_DEADLINE_S,
+            check=False,
+        )
+        if done.returncode:
+            raise CellFailed(done.stdout + done.stderr)
+
+    def add_whole(self, name: str) -> Process:
+        """A whole cell in one process."""
+        (port,) = free_ports(1)
+        self.addresses.append(f"127.0.0.1:{port}")
+        return self._add(name, "run", {"listen": self.addresses[-1]})
+
+    def add_server(self, name: str, workers: int) -> Process:
+        """A messaging server; before delivery services, which must know where to find it."""
+        listen, internal = f"127.0.0.1:{free_ports(1)[0]}", free_port_range(workers)
+        self.addresses.append(listen)
+        self._link_ports.append(f"127.0.0.1:{internal}-{internal + workers - 1}")
+        settings = {"listen": listen, "internal_listen": f"127.0.0.1:{internal}", "workers": workers}
+        return self._add(name, "messaging-server", settings)
+
+    def add_delivery(self, name: str) -> Process:
+        """A delivery service that knows the servers there are."""
+        settings = {"internal_listen": _free_address(), "servers": ",".join(self._link_ports)}
+        return self._add(name, "delivery-service", settings)
+
+    def add_history(self, name: str) -> Process:
+        """A history service."""
+        return self._add(name, "history-service", {"internal_listen": _free_address()})
+
+    def check_running(self) -> None:
+        """Raises CellFailed where a process has ended by itself."""
+        for process in self.processes.values():
+            process.check_running()
+
+    def wait_serving(self, *names: str) -> None:
+        """Until the health of these processes, or of all, is SERVING: servers have an owner of every partition.
+
+        Raises CellFailed.
+        """
+        end = time.monotonic() + START_DEADLINE_S
+        for name in names or self.processes:
+            process = self.processes[name]
+            while self._health(process) != health_pb2.HealthCheckResponse.SERVING:
+                process.check_running()
+                if time.monotonic() > end:
+                    raise CellFailed(f"{name} does not serve:\n{process.tail()}")
+                time.sleep(0.1)
+
+    @property
+    def authorities(self) -> Path | None:
+        """PEM file that clients trust the servers by; None without TLS."""
+        return self._certificates / "ca.pem" if self._certificates else None
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For connections to the servers; None without TLS."""
+        return channel_credentials(self.authorities) if self.authorities else None
+
+    def stop(self) -> dict[str, int]:
+        """Stop everything in good order: exit codes."""
+        return {name: process.stop() for name, process in self.processes.items()}
+
+    def kill(self) -> None:
+        """Kill everything, workers too, which would else go on for a moment."""
+        for process in self.processes.values():
+            workers = process.workers()
+            process.kill()
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+
+    def _add(self, name: str, command: str, settings: Mapping[str, object]) -> Process:
+        process = self.processes[name] = Process(self, name, command, settings)
+        process.start()
+        return process
+
+    def _security(self, has_links: bool) -> dict[str, object]:
+        if self._certificates is None:
+            return {"insecure": "true"}
+        make_for_development(self._certificates, [])
+        client = {
+            "tls_cert_file": self._certificates / "server.pem",
+            "tls_key_file": self._certificates / "server.key",
+        }
+        links = {
+            "internal_cert_file": self._certificates / "internal.pem",
+            "internal_key_file": self._certificates / "internal.key",
+            "internal_ca_file": self._certificates / "ca.pem",
+        }
+        return client | links if has_links else client
+
+    def _health(self, process: Process) -> int | None:
+        with self._channel(process) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status)  # type: ignore[attr-defined]
+            except grpc.RpcError:
+                return None
+
+    def _channel(self, process: Process) -> grpc.Channel:
+        address = f"127.0.0.1:{process.health_port}"
+        folder = self._certificates
+        if folder is None:
+            return grpc.insecure_channel(address)
+        pair = None if process.command == "run" else KeyPair(folder / "internal.pem", folder / "internal.key")
+        return grpc.secure_channel(address, channel_credentials(folder / "ca.pem", pair))
+
+
+def _port(address: object) -> int:
+    return int(str(address).rpartition(":")[2])
+
+
+def _free_address() -> str:
+    return f"127.0.0.1:{free_ports(1)[0]}"
