@@ -53,6 +53,7 @@ class GrpcStream(asyncio.Protocol):
         self._room = self._stream_room = _FIRST_ROOM
         self._waiting: deque[bytes] = deque()
         self._rest = self._body = b""
+        self._transport: asyncio.Transport = _NOT_CONNECTED
 
     def send(self, message: bytes) -> None:
         """Send one message of at most MAX_MESSAGE_BYTES; it waits where the server has no room for it."""
@@ -60,7 +61,7 @@ class GrpcStream(asyncio.Protocol):
         self._flush()
 
     def close(self) -> None:
-        """End the call and its connection."""
+        """End the call and its connection, if there is one."""
         self._on_end = _ignore
         self._transport.close()
 
@@ -145,6 +146,16 @@ class GrpcStream(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         on_end, self._on_end = self._on_end, _ignore
         on_end(reason)
+
+
+class _NotConnected(asyncio.Transport):
+    """Before there is a connection."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+_NOT_CONNECTED = _NotConnected()
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

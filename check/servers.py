@@ -8,18 +8,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from check.usage import Usage, usage_of
+
 _START_TIMEOUT_S = 60.0
-
-
-class Usage(NamedTuple):
-    """What a process has used so far."""
-
-    cpu_us: float
-    """User and system time of all its threads."""
-    rss_kb: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +23,15 @@ class Server:
     address: str
 
     def usage(self) -> Usage:
-        """Read from /proc; CPU in steps of a clock tick."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[11]) + int(fields[12])
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        rss = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return Usage(ticks * 1e6 / _TICKS_PER_SECOND, int(rss.split()[1]))
+        """What it has used so far."""
+        return usage_of(self.pid)
 
 
 @asynccontextmanager
-async def echo_server() -> AsyncIterator[Server]:
-    """The raw grpcio server."""
-    async with _process([sys.executable, "-m", "check.echo_server"], os.environ) as process:
+async def echo_server(*tls_files: Path) -> AsyncIterator[Server]:
+    """The raw grpcio server; over TLS with the files of a certificate and its key."""
+    command = [sys.executable, "-m", "check.echo_server", *map(str, tls_files)]
+    async with _process(command, os.environ) as process:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
         yield Server(process.pid, f"127.0.0.1:{int(line.split()[-1])}")
@@ -80,7 +70,7 @@ async def _process(
     command: list[str], environment: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *command, env=dict(environment), stdout=asyncio.subprocess.PIPE
+        *command, env=dict(environment), stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
     try:
         yield process

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,9 +18,9 @@ import jwt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from check.processes import CELL_COMMAND, environment
 from tests.support.engines import unique_name
 
-CELL_COMMAND = Path(sys.executable).parent / "cell"
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 60.0
 SECRET = "a secret of the system tests: at least 32 bytes"
@@ -121,11 +120,7 @@ class CellProcess:
     @property
     def environment(self) -> Mapping[str, str]:
         """What the process is given: nothing of another cell's settings."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CELL_")}
-        given = {
-            f"CELL_{name.upper()}": str(value) for name, value in self.settings.items() if value is not None
-        }
-        return kept | given
+        return environment({name: value for name, value in self.settings.items() if value is not None})
 
     @property
     def output(self) -> str:

@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from check import cell_processes
-from check.cell_processes import START_DEADLINE_S, Engines
+from check import cells
+from check.cells import START_DEADLINE_S, Engines
 from engines.cassandra import CassandraNode
 from engines.kafka import KafkaCluster
 from messaging_client import Client, NewMessage
@@ -14,7 +14,7 @@ from tests.system.cell_process import SECRET, token
 PARTITIONS = 8
 
 
-class Cell(cell_processes.Cell):
+class Cell(cells.Cell):
     """Messaging servers with workers, delivery and history services, on one Kafka and one Cassandra."""
 
     def __init__(self, folder: Path, kafka: KafkaCluster, cassandra: CassandraNode) -> None:

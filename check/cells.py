@@ -1,12 +1,8 @@
 """A cell started as an operator starts it: `cell` commands as processes, embedded or on Kafka and Cassandra."""
 
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,97 +11,18 @@ import grpc
 import jwt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from check.processes import CELL_COMMAND, Process, environment
 from engines.server import free_port_range, free_ports
 from messaging_cell.certificates import KeyPair, channel_credentials, make_for_development
 
 SECRET = "of cells that are tried or measured: at least 32 bytes"
 """Signs access tokens."""
 START_DEADLINE_S = 120.0
-STOP_DEADLINE_S = 60.0
-_COMMAND = (sys.executable, "-m", "messaging_cell.command")
-
-
-class CellFailed(Exception):
-    """A process of the cell did not start, or ended; the message ends with what it wrote last."""
 
 
 def token(user_id: str) -> str:
     """An access token, as an identity provider that shares the key would make it."""
     return jwt.encode({"sub": user_id, "exp": int(time.time()) + 86_400}, SECRET, algorithm="HS256")
-
-
-class Process:
-    """One `cell` command that goes on; Ctrl-C in the terminal is not for it."""
-
-    def __init__(self, cell: "Cell", name: str, command: str, settings: Mapping[str, object]) -> None:
-        self.name = name
-        self.command = command
-        self.health_port = _port(settings["listen" if command == "run" else "internal_listen"])
-        """Where its health is asked: the port of a whole cell's clients, else the internal one."""
-        self._cell = cell
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it; `Cell.wait_serving` waits."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*_COMMAND, self.command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._cell.environment(self._settings),
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> Path:
-        """What it writes, over all its starts."""
-        return self._cell.folder / f"{self.name}.log"
-
-    @property
-    def pid(self) -> int:
-        """Of the running process."""
-        assert self._process is not None
-        return self._process.pid
-
-    def workers(self) -> list[int]:
-        """Process ids of a messaging server's workers; none when it does not run."""
-        if self._process is None or self._process.poll() is not None:
-            return []
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
-
-    def kill(self) -> None:
-        """Kill -9."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def ask_to_stop(self) -> None:
-        """Ask it to stop in good order; `wait_stopped` waits."""
-        assert self._process is not None
-        self._process.terminate()
-
-    def wait_stopped(self, deadline_s: float = STOP_DEADLINE_S) -> int:
-        """Its exit code, once it has ended. Raises subprocess.TimeoutExpired."""
-        assert self._process is not None
-        return self._process.wait(deadline_s)
-
-    def stop(self) -> int:
-        """Stop it in good order; its exit code."""
-        self.ask_to_stop()
-        return self.wait_stopped()
-
-    def check_running(self) -> None:
-        """Raises CellFailed where it has ended."""
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise CellFailed(f"{self.name} has ended:\n{self.tail()}")
-
-    def tail(self) -> str:
-        """What it wrote last."""
-        return self.log.read_text(errors="replace")[-3_000:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,24 +75,17 @@ class Cell:
         """Where clients connect."""
         self._link_ports: list[str] = []
 
-    def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        """Variables of a process: nothing of another cell's."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CELL_")}
-        given = {**self._shared, **settings}
-        return kept | {f"CELL_{name.upper()}": str(value) for name, value in given.items()}
-
     def migrate(self) -> None:
-        """Make topics and tables. Raises CellFailed."""
+        """Make topics and tables."""
         done = subprocess.run(
-            [*_COMMAND, "migrate"],
-            env=self.environment({}),
+            [CELL_COMMAND, "migrate"],
+            env=environment(self._shared),
             capture_output=True,
             text=True,
             timeout=START_DEADLINE_S,
             check=False,
         )
-        if done.returncode:
-            raise CellFailed(done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def add_whole(self, name: str) -> Process:
         """A whole cell in one process."""
@@ -201,22 +111,18 @@ class Cell:
         return self._add(name, "history-service", {"internal_listen": _free_address()})
 
     def check_running(self) -> None:
-        """Raises CellFailed where a process has ended by itself."""
+        """Raises AssertionError where a process has ended by itself."""
         for process in self.processes.values():
             process.check_running()
 
     def wait_serving(self, *names: str) -> None:
-        """Until the health of these processes, or of all, is SERVING: servers have an owner of every partition.
-
-        Raises CellFailed.
-        """
+        """Until the health of these processes, or of all, is SERVING: servers have an owner of every partition."""
         end = time.monotonic() + START_DEADLINE_S
         for name in names or self.processes:
             process = self.processes[name]
             while self._health(process) != health_pb2.HealthCheckResponse.SERVING:
                 process.check_running()
-                if time.monotonic() > end:
-                    raise CellFailed(f"{name} does not serve:\n{process.tail()}")
+                assert time.monotonic() < end, f"{name} does not serve:\n{process.tail()}"
                 time.sleep(0.1)
 
     @property
@@ -234,16 +140,12 @@ class Cell:
         return {name: process.stop() for name, process in self.processes.items()}
 
     def kill(self) -> None:
-        """Kill everything, workers too, which would else go on for a moment."""
+        """Kill everything."""
         for process in self.processes.values():
-            workers = process.workers()
             process.kill()
-            for worker in workers:
-                with suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
 
     def _add(self, name: str, command: str, settings: Mapping[str, object]) -> Process:
-        process = self.processes[name] = Process(self, name, command, settings)
+        process = self.processes[name] = Process(self.folder, name, command, {**self._shared, **settings})
         process.start()
         return process
 
@@ -271,16 +173,14 @@ class Cell:
                 return None
 
     def _channel(self, process: Process) -> grpc.Channel:
-        address = f"127.0.0.1:{process.health_port}"
+        """To where it tells its health: the port for clients of a whole cell, else the internal one."""
+        is_whole = "internal_listen" not in process.settings
+        address = str(process.settings["listen" if is_whole else "internal_listen"])
         folder = self._certificates
         if folder is None:
             return grpc.insecure_channel(address)
-        pair = None if process.command == "run" else KeyPair(folder / "internal.pem", folder / "internal.key")
+        pair = None if is_whole else KeyPair(folder / "internal.pem", folder / "internal.key")
         return grpc.secure_channel(address, channel_credentials(folder / "ca.pem", pair))
-
-
-def _port(address: object) -> int:
-    return int(str(address).rpartition(":")[2])
 
 
 def _free_address() -> str:

@@ -1,0 +1,135 @@
+"""The command line: `python -m check.connections`."""
+
+import asyncio
+import datetime
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from rich.console import Console
+
+from check.connections import bounds, machine, plot, report
+from check.connections.coordinator import Say, measure
+from check.connections.options import Options, options_of, parser
+from check.connections.result import Run, ratios
+from check.connections.targets import CELL, ECHO
+
+_DESCRIPTION = """How many streams a cell holds, what they cost, and how fast messages are with all of them there.
+
+Every client is a gRPC connection of its own with one stream and its own token, on loopback. All connect; then each sends its
+messages at times that are set beforehand, from which latencies count, so that nothing that stalls is hidden. Each message
+is looked for at each of its recipients. The raw grpcio echo server is measured first with the same streams and frames.
+
+The exit code is 1 where a message was lost, came twice or wrongly, or where a bound that was given is not met; 2 where this
+machine does not allow the run."""
+_WIDTH = 140
+_LINE_EVERY_S = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure as the command line says; the exit code."""
+    command_line = parser(_DESCRIPTION)
+    bounds.add_to(command_line)
+    given = command_line.parse_args(arguments)
+    try:
+        options = options_of(given)
+    except ValueError as error:
+        command_line.error(str(error))
+    console = Console(stderr=True, width=_WIDTH)
+    found = machine.needs(options)
+    console.print("What this run takes, of what the machine allows:\n" + machine.told(found), highlight=False)
+    if not given.anyway and not all(need.is_met for need in found):
+        console.print("It is not started; --anyway starts it all the same.")
+        return 2
+    described = machine.description()
+    try:
+        runs = uvloop.run(_measure(options, console))
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 130
+    limits = bounds.given_in(given)
+    figures = {name: value for run in runs[-1:] for name, value in run.figures().items()}
+    if len(runs) > 1:
+        figures |= ratios(runs[-1], runs[0])
+    unmet = [
+        *(f"{count:,} {what}" for what, count in runs[-1].faults.items()),
+        *bounds.unmet(limits, figures),
+    ]
+    Console(width=_WIDTH).print(report.table(runs))
+    print("\n".join(f"{name}: {value:g}" for name, value in figures.items() if name.endswith("_over_echo")))
+    if given.json:
+        _write_json(given.json, options, described, runs, figures, limits, unmet)
+    if given.plot:
+        given.plot.write_text(plot.svg(runs[-1], _title(options)))
+    for line in unmet:
+        print(f"NOT MET: {line}")
+    return 1 if unmet else 0
+
+
+async def _measure(options: Options, console: Console) -> list[Run]:
+    """The echo, unless it is not wanted, and after it the cell."""
+    task = asyncio.current_task()
+    assert task is not None
+    # Ends as Ctrl-C does: everything that was started is stopped on the way out.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with console.status("") as status:
+        say: Say = status.update if console.is_terminal else _lines(console)
+        kinds = [ECHO, CELL] if options.baseline else [CELL]
+        return [await measure(kind, options, say) for kind in kinds]
+
+
+def _lines(console: Console) -> Say:
+    """Where no line can be written over: one now and then."""
+    last_s = -_LINE_EVERY_S
+
+    def say(text: str) -> None:
+        nonlocal last_s
+        now_s = asyncio.get_running_loop().time()
+        if now_s - last_s >= _LINE_EVERY_S:
+            last_s = now_s
+            console.print(text, highlight=False)
+
+    return say
+
+
+def _write_json(
+    path: Path,
+    options: Options,
+    described: dict[str, object],
+    runs: Sequence[Run],
+    figures: dict[str, float],
+    limits: Any,
+    unmet: Sequence[str],
+) -> None:
+    known = {
+        "program": "check.connections",
+        "command": [Path(sys.executable).name, "-m", "check.connections", *sys.argv[1:]],
+        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": described,
+        "versions": {name: version(name) for name in ("grpcio", "uvloop")}
+        | {"python": sys.version.split()[0]},
+        "options": asdict(options),
+        "figures": figures,
+        "bounds": limits,
+        "unmet": unmet,
+        "runs": {run.kind: run.as_json() for run in runs},
+    }
+    path.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def _title(options: Options) -> str:
+    shown = "Kafka and Cassandra" if options.engine == "kafka" else "embedded"
+    return (
+        f"{options.connections:,} streams, {options.messages} messages each at {options.rate:g} a second, "
+        f"recipients {options.recipients}, {shown}, {'TLS' if options.tls else 'no TLS'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What is measured: a cell on one engine or the other, or the raw echo server that it is compared with."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from check.cells import Cell, Engines
+from check.connections.options import Options
+from check.servers import echo_server
+from engines.cassandra import CassandraNode
+from engines.kafka import KafkaCluster
+from engines.run_folder import RunFolder
+from messaging_cell.certificates import make_for_development
+
+CELL, ECHO, SERVER = "cell", "echo", "messaging-server"
+"""Roles that hold streams: a whole cell, the echo server, and a messaging server's workers."""
+_PARTITIONS = 16
+_SPARE_STREAMS = 1.25
+"""Workers share a port, and the kernel gives each its share only by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What runs and can be connected to."""
+
+    kind: str
+    """`cell` or `echo`: what its clients must speak."""
+    addresses: Sequence[str]
+    authorities: Path | None
+    """PEM file to trust it by; None without TLS."""
+    pids: Mapping[str, Sequence[int]]
+    """By role."""
+    holder: str
+    """The role that holds the streams."""
+    check: Callable[[], None]
+    """Raises where something has ended by itself."""
+
+
+@asynccontextmanager
+async def running(kind: str, options: Options) -> AsyncIterator[Target]:
+    """The cell or the echo server of these options, in a temporary folder; gone afterwards, whatever happened."""
+    with tempfile.TemporaryDirectory(prefix="check-connections-") as name:
+        start = _echo if kind == ECHO else _embedded if options.engine == "embedded" else _on_engines
+        async with start(Path(name), options) as target:
+            yield target
+
+
+@asynccontextmanager
+async def _echo(folder: Path, options: Options) -> AsyncIterator[Target]:
+    files: list[Path] = []
+    if options.tls:
+        make_for_development(folder, [])
+        files = [folder / "server.pem", folder / "server.key"]
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(echo_server(*files)) for _ in range(options.workers)]
+        addresses = [server.address for server in servers]
+        authorities = folder / "ca.pem" if options.tls else None
+        pids = {ECHO: [server.pid for server in servers]}
+        yield Target(ECHO, addresses, authorities, pids, ECHO, lambda: None)
+
+
+@asynccontextmanager
+async def _embedded(folder: Path, options: Options) -> AsyncIterator[Target]:
+    cell = Cell(folder, tls=options.tls, settings=_settings(options))
+    try:
+        process = cell.add_whole("cell")
+        await asyncio.to_thread(cell.wait_serving)
+        yield Target(
+            "cell", cell.addresses, cell.authorities, {CELL: [process.pid]}, CELL, cell.check_running
+        )
+    finally:
+        await asyncio.to_thread(cell.kill)
+
+
+@asynccontextmanager
+async def _on_engines(folder: Path, options: Options) -> AsyncIterator[Target]:
+    run = await asyncio.to_thread(RunFolder.create)
+    try:
+        kafka = KafkaCluster(run, quick_start=False)
+        cassandra = CassandraNode(run, quick_start=False)
+        await asyncio.to_thread(kafka.start)
+        await asyncio.to_thread(cassandra.start)
+        engines = Engines(kafka.addresses()[0], cassandra.address, f"check_{time.time_ns():x}")
+        cell = Cell(folder, engines, tls=options.tls, settings=_settings(options))
+        try:
+            await asyncio.to_thread(cell.migrate)
+            server = cell.add_server(SERVER, options.workers)
+            delivery, history = cell.add_delivery("delivery-service"), cell.add_history("history-service")
+            await asyncio.to_thread(cell.wait_serving)
+            # One worker is no process of its own.
+            pids = {
+                SERVER: server.workers() or [server.pid],
+                delivery.name: [delivery.pid],
+                history.name: [history.pid],
+                "kafka": [pid for broker in kafka.brokers if (pid := broker.pid)],
+                "cassandra": [pid for pid in (cassandra.server.pid,) if pid],
+            }
+            yield Target("cell", cell.addresses, cell.authorities, pids, SERVER, cell.check_running)
+        finally:
+            await asyncio.to_thread(cell.kill)
+    finally:
+        await asyncio.to_thread(run.close)
+
+
+def _settings(options: Options) -> Mapping[str, object]:
+    """What must not be the limit: streams, and how much one user may send."""
+    return {
+        "partitions": _PARTITIONS,
+        "max_streams": int(options.connections * _SPARE_STREAMS) + 100,
+        "max_recipients": 1_000,
+        "max_sends_per_second": 1_000_000,
+        "log_level": "warning",
+    }
