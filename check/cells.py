@@ -153,7 +153,7 @@ class Cell:
         if self._certificates is None:
             return {"insecure": "true"}
         make_for_development(self._certificates, [])
-        client = {
+        client: dict[str, object] = {
             "tls_cert_file": self._certificates / "server.pem",
             "tls_key_file": self._certificates / "server.key",
         }

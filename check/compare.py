@@ -20,7 +20,7 @@ from rich.table import Table
 
 _MORE_IS_BETTER = ("_per_s", "per_second", "connected")
 _LESS_IS_BETTER = ("_ms", "_us", "_kb", "kb_per_stream", "_over_echo", "cores", "lost", "doubled", "failed")
-_OF_THE_CLIENTS = ("client", "late")
+_OF_THE_CLIENTS = ("client", "late_")
 """Their cost is no figure of what is measured."""
 _NOISE = 1e-9
 _WIDTH = 120
@@ -39,7 +39,7 @@ class Change:
         """By how many percent it is worse, negative where it is better; 0 for what is neither."""
         if self.old is None or self.new is None or not (direction := _direction(self.name)):
             return 0.0
-        return direction * (self.new - self.old) / max(abs(self.old), _NOISE) * 100
+        return direction * (self.new - self.old) / max(abs(self.old), _NOISE) * 100 + 0.0
 
     def is_worse(self, tolerance_percent: float) -> bool:
         """Whether it is worse by more than this, or was there and is not any more."""

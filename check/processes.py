@@ -47,7 +47,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment(self.settings) | self._variables,
+                env=environment(self.settings) | dict(self._variables),
                 start_new_session=True,  # Ctrl-C is for whoever started it
             )
 

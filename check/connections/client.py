@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.connections.bits import Bits, Received
 from check.grpc_stream import GrpcStream
 from check.histogram import Histogram
 from check.load import ACCEPTED, CONNECT, ECHO, EVENT, REJECTED, RESUMED, now_us, updates
@@ -51,7 +52,7 @@ class Tally:
 
 
 class Client:
-    """What a cell's client and an echo's have in common: a stream, and a ledger in bits of message numbers."""
+    """What a cell's client and an echo's have in common: a stream, and a ledger of message numbers."""
 
     __slots__ = (
         "_tally",
@@ -72,9 +73,8 @@ class Client:
         """Done when messages come; let go of once it is."""
         self.whole = True
         """Whether the stream has been there ever since it was live."""
-        self.sent = self.accepted = self.refused = 0
-        self.received: dict[int, int] = {}
-        """By sender."""
+        self.sent, self.accepted, self.refused = Bits(), Bits(), Bits()
+        self.received = Received()
         self._tally = tally
 
     def hello(self) -> None:
@@ -91,7 +91,7 @@ class Client:
 
     def _sends(self, number: int, due_us: int) -> bytes:
         """Write down that this is sent now; what it must say."""
-        self.sent |= 1 << number
+        self.sent.add(number)
         tally = self._tally
         tally.sent += 1
         tally.late.add(now_us() - due_us)
@@ -105,13 +105,11 @@ class Client:
         at += _MARK_LENGTH
         sender, number = int(frame[at + 16 : at + 24]), int(frame[at + 24 : at + 32])
         tally = self._tally
-        before = self.received.get(sender, 0)
-        if before >> number:
-            if before >> number & 1:
-                tally.doubled += 1
-                return
-            tally.out_of_order += 1
-        self.received[sender] = before | 1 << number
+        is_double, is_late = self.received.add(sender, number)
+        if is_double:
+            tally.doubled += 1
+            return
+        tally.out_of_order += is_late
         if sender == self.number and not tally.to_itself:
             tally.own += 1
             return
@@ -171,7 +169,7 @@ class CellClient(Client):
                 self._is_live()
 
     def _accept(self, number: int) -> None:
-        self.accepted |= 1 << number
+        self.accepted.add(number)
         self._tally.accepted += 1
         self._tally.accept.add(now_us() - self._due_us.pop(number))
 
@@ -181,7 +179,7 @@ class CellClient(Client):
         number = rejected.command_id - _FIRST_COMMAND
         self._due_us.pop(number, None)
         if number >= 0 and rejected.outcome == messaging.REJECTED_OUTCOME_NOT_DONE:
-            self.refused |= 1 << number
+            self.refused.add(number)
 
 
 class EchoClient(Client):
@@ -198,7 +196,7 @@ class EchoClient(Client):
 
     def send(self, number: int, due_us: int, recipients: Sequence[str]) -> None:
         """Send one frame, whoever it is for."""
-        self.accepted |= 1 << number
+        self.accepted.add(number)
         self.stream.send(self._sends(number, due_us).ljust(MESSAGE_BYTES, b"x"))
 
     def take(self, frame: bytes) -> None:

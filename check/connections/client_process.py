@@ -111,7 +111,12 @@ class ClientProcess:
         """Write the ledgers down and close the connections."""
         ledgers = [
             ClientLedger(
-                client.number, client.whole, client.sent, client.accepted, client.refused, client.received
+                client.number,
+                client.whole,
+                client.sent.whole(),
+                client.accepted.whole(),
+                client.refused.whole(),
+                client.received.by_sender(),
             )
             for client in self._clients
         ]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from check.connections.recipients import SHAPES, Shape
 
-MAX_MESSAGES = 10_000
-"""Of one client, which keeps a bit for each of every other's."""
+MAX_MESSAGES = 1_000_000
+"""Of one client, which keeps a bit for each."""
 _CLIENTS_A_PROCESS = 16_000
 """Below the 20,000 descriptors that a process has where nothing else is said."""
 

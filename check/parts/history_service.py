@@ -15,7 +15,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
-from check.servers import Server, Usage
+from check.servers import Server
+from check.usage import Usage
 from engines.cassandra import CassandraNode
 from engines.run_folder import RunFolder
 from event_log.port import Assignment, LogRecord

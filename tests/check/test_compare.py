@@ -5,10 +5,8 @@ import pytest
 
 from check import compare
 
-OLD = {
-    "options": {"connections": 1_000},
-    "figures": {"latency_p99_ms": 10.0, "delivered_per_s": 900.0, "kb_per_stream": 40.0, "late_p99_ms": 1.0},
-}
+FIGURES = {"latency_p99_ms": 10.0, "delivered_per_s": 900.0, "kb_per_stream": 40.0, "late_p99_ms": 1.0}
+OLD = {"options": {"connections": 1_000}, "figures": FIGURES}
 
 
 def _files(folder: Path, new: dict[str, object]) -> list[str]:
@@ -19,7 +17,7 @@ def _files(folder: Path, new: dict[str, object]) -> list[str]:
 
 
 def _with(**figures: float) -> dict[str, object]:
-    return {**OLD, "figures": {**OLD["figures"], **figures}}
+    return {**OLD, "figures": {**FIGURES, **figures}}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from check.connections import __main__ as command
 from check.connections import machine
+from check.connections.bits import Bits, Received
 from check.connections.bounds import unmet
 from check.connections.client import CellClient, Tally
 from check.connections.ledger import ClientLedger, Verdict, judge
@@ -116,7 +117,7 @@ async def test_a_client_counts_doubles_and_what_comes_in_another_order() -> None
         frame = text % (5, 0, number)
         client._has(frame, 0, len(frame))
     assert (tally.delivered, tally.doubled, tally.out_of_order) == (3, 1, 1)
-    assert client.received == {0: 0b111}
+    assert client.received.by_sender() == {0: 0b111}
 
 
 def test_bounds_that_are_not_met_are_told_in_words() -> None:
@@ -154,7 +155,7 @@ def test_shares_are_even_and_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--connections 0", "--workers 2", "--messages 10001", "--recipients all --connections 2000"]
+    "words", ["--connections 0", "--workers 2", "--messages 1000001", "--recipients all --connections 2000"]
 )
 def test_what_cannot_be_measured_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is started, with the option's name."""
@@ -162,3 +163,15 @@ def test_what_cannot_be_measured_is_refused(words: str, capsys: pytest.CaptureFi
         command.main(words.split())
     assert exit_code.value.code == 2
     assert words.split()[0] in capsys.readouterr().err or "all" in words
+
+
+def test_sets_of_numbers_are_the_same_in_pieces() -> None:
+    """Beyond a piece of 1,024, too, each number is there once, and one that comes after a higher one is noticed."""
+    bits, received = Bits(), Received()
+    for number in (0, 1_023, 1_024, 5_000):
+        bits.add(number)
+        assert received.add(7, number) == (False, False)
+    assert bits.whole() == received.by_sender()[7] == 1 | 1 << 1_023 | 1 << 1_024 | 1 << 5_000
+    assert received.add(7, 5_000) == (True, False)
+    assert received.add(7, 1_022) == (False, True)
+    assert received.add(8, 5_000) == (False, False)

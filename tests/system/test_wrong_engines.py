@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
+from check.processes import CELL_COMMAND
 from engines.cassandra import SUPERUSER, CassandraNode
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder
 from engines.server import HOST, free_ports
 from tests.support.engines import LONG, needed
-from tests.system.cell_process import CELL_COMMAND, SECRET
+from tests.system.cell_process import SECRET
 
 PATIENCE_S = 90.0
 """On a machine that does something else, too. Alone it takes a second, and 15 where nobody answers."""
