@@ -22,6 +22,8 @@ from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing, State, V
 _OVERHEAD_BYTES = 512
 """Counted for each command beside its encoding."""
 _RETRY_CAP_S = 5.0
+_LANDED_S = 1.0
+"""After the time by which a try has landed: enough to be after it."""
 _GIVEN_UP = 256
 """Commands that ended as unknown and are remembered. Beyond: the oldest is sent as a new one if it comes again."""
 
@@ -233,6 +235,7 @@ class Outbox:
             outgoing.uncertain = outgoing.is_marked = True
             outgoing.blind_until_s = former.blind_until_s
             outgoing.stream = former.stream
+            outgoing.sent_s = former.sent_s
             outgoing.tried_at_us = former.tried_at_us
             outgoing.is_found = former.is_found
 
@@ -268,6 +271,8 @@ class Outbox:
     def _has_no_use(self, outgoing: Outgoing, view: View, now_s: float) -> bool:
         """Whether it must not be tried now: it is looked for first, or the cell would certainly refuse it."""
         if outgoing.uncertain and not outgoing.is_repeatable:
+            if outgoing.sent_s == -NEVER_S:  # by an earlier process
+                outgoing.sent_s = now_s
             if outgoing.is_final or now_s >= outgoing.blind_until_s:
                 self._look(outgoing, view, now_s)
                 return True
@@ -285,6 +290,8 @@ class Outbox:
             self._journal.append(Tried(outgoing.id, now_us))
         outgoing.was_uncertain = outgoing.uncertain
         outgoing.uncertain = True
+        outgoing.lands_by_s = outgoing.sent_s + view.window_s
+        outgoing.sent_s = now_s
         outgoing.stream = view.number
         outgoing.state = State.IN_FLIGHT
 
@@ -314,10 +321,15 @@ class Outbox:
         """Its event was not seen, on a stream that is `resumed`. That says something if its last try was before."""
         if outgoing.stream >= view.number:
             return
-        if outgoing.is_final:
+        if outgoing.is_final and view.opened_s > outgoing.lands_by_s:
             self._settle(outgoing, outgoing.refusal)
             return
         outgoing.stream = view.number
+        if outgoing.is_final:  # an earlier try may happen yet: once it no longer can, a later stream tells
+            if now_s <= outgoing.lands_by_s:
+                del self._looking[outgoing.id]
+                self._hold(outgoing, outgoing.lands_by_s + _LANDED_S)
+            return
         outgoing.blind_until_s = view.opened_s + view.window_s
         if now_s < outgoing.blind_until_s:
             del self._looking[outgoing.id]

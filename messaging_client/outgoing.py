@@ -44,7 +44,7 @@ class View:
 
     @property
     def window_s(self) -> float:
-        """How long after its first try a command may be tried again blindly."""
+        """How long after its first try a command may be tried again blindly; and how long a try may take to happen."""
         return self.limits.retry_window.ToMicroseconds() / 1e6
 
 
@@ -59,10 +59,12 @@ class Outgoing:
         "is_found",
         "is_marked",
         "is_posted",
+        "lands_by_s",
         "lane",
         "not_before_s",
         "refusal",
         "refusals",
+        "sent_s",
         "size",
         "state",
         "stream",
@@ -84,6 +86,10 @@ class Outgoing:
         self.blind_until_s = -NEVER_S
         self.stream = 0
         """Number of the stream of the latest try, or of the latest look."""
+        self.sent_s = -NEVER_S
+        """No earlier than the latest try."""
+        self.lands_by_s = -NEVER_S
+        """By then the tries before the latest one have happened, or never will."""
         self.not_before_s = 0.0
         self.refusal: NotDone | None = None
         """The latest."""

@@ -26,4 +26,5 @@ ACCEPT_DEADLINE_S = 15.0
 """D of R3: no Accepted later than this after a record was stamped."""
 RETRY_WINDOW_S = DEDUP_WINDOW_S - 2 * ACCEPT_DEADLINE_S
 """How long a client may retry blindly (R3). What is left of W is for a last try on its way: D for a pause of the server that
-it does not notice as one, D for holding the command and for the log to land it."""
+it does not notice as one, D for holding the command and for the log to land it. It is no less than these 2 D, so that a
+client knows from it when a try can no longer land."""

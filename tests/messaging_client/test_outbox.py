@@ -138,9 +138,8 @@ def test_what_another_process_tried_is_looked_for_whatever_the_clock_says() -> N
     assert box.take(first, 1.0) == ["tried"]
 
 
-def test_a_refusal_after_an_uncertain_try_is_told_after_a_look() -> None:
-    """An earlier try may have landed: NotDone is said only when a later stream has shown that it did not."""
-    box = Box()
+def refused_after_an_uncertain_try(box: Box) -> tuple[Outgoing, NotDone]:
+    """The first try, at 0 s, may happen yet; the second, at 1 s, is refused for good."""
     one = box.add()
     box.take(view(1))
     box.outbox.broken([one])
@@ -150,9 +149,32 @@ def test_a_refusal_after_an_uncertain_try_is_told_after_a_look() -> None:
     box.outbox.rejected(one, refusal, unknown=False, now_s=1.0)
     assert box.take(second, 1.0) == []
     assert box.outbox.settled == []
+    return one, refusal
+
+
+def test_a_refusal_after_an_uncertain_try_is_told_after_a_look() -> None:
+    """An earlier try may have landed: NotDone is said only when a stream opened after it could has shown that it did not."""
+    box = Box()
+    _, refusal = refused_after_an_uncertain_try(box)
     third = view(3, 2.0, resumed=True)
     box.outbox.resumed(third, 2.0)
+    assert box.outbox.settled == [], "the first try may be on its way to the log still"
+    assert not box.outbox.wants_stream_after(3), "nor is there anything to look for before"
+    assert box.outbox.due_s() > WINDOW_S
+    box.outbox.on_time(WINDOW_S + 20)
+    assert box.take(third, WINDOW_S + 20) == []
+    assert box.outbox.wants_stream_after(3)
+    box.outbox.resumed(view(4, WINDOW_S + 20, resumed=True), WINDOW_S + 21)
     assert box.outcome() is refusal
+
+
+def test_a_refusal_is_not_told_of_what_happened_meanwhile() -> None:
+    """The first try lands while it is waited for: the outcome is that it is done."""
+    box = Box()
+    refused_after_an_uncertain_try(box)
+    box.outbox.resumed(view(3, 2.0, resumed=True), 2.0)
+    box.outbox.seen(own_message("one"), "ann")
+    assert box.outcome() is None
 
 
 def test_a_refusal_of_the_only_try_is_told_at_once() -> None:
