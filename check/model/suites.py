@@ -1,5 +1,5 @@
 """The models."""
 
-from check.model import forwarding
+from check.model import forwarding, retries
 
-SUITES = (forwarding.SUITE,)
+SUITES = (forwarding.SUITE, retries.SUITE)
