@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from messaging_cell import runtime, workers
+from messaging_cell import runtime
 from messaging_cell.commands import options
 from messaging_cell.commands.options import CommandFailed
 from messaging_cell.commands.setting_flags import with_flags
@@ -104,7 +104,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _runner(command: _Command) -> Callable[..., None]:
     def run(**flags: str | None) -> None:
-        from messaging_cell import logs
+        from messaging_cell import logs, workers
 
         settings = load(Settings, flags, os.environ)
         logs.configure(settings.log_level, settings.log_format)

@@ -9,7 +9,7 @@ from engines.cassandra import CassandraNode
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder
 from engines.server import HOST
-from tests.support.engines import STARTING, needed
+from tests.support.engines import LONG, STARTING, needed
 
 pytestmark = STARTING
 
@@ -21,6 +21,7 @@ def test_shared_kafka_serves(kafka: KafkaCluster) -> None:
     socket.create_connection((HOST, int(address.rpartition(":")[2]))).close()
 
 
+@LONG
 def test_brokers_bear_kill_and_pause(own_run_folder: RunFolder) -> None:
     """Three brokers: one is killed -9 and comes back where it was; a paused one does not answer until it goes on."""
     cluster = needed(
@@ -39,6 +40,7 @@ def test_brokers_bear_kill_and_pause(own_run_folder: RunFolder) -> None:
     assert len({*cluster.addresses(), *cluster.addresses("SASL_PLAINTEXT")}) == 6
 
 
+@LONG
 def test_cassandra_bears_a_kill(own_run_folder: RunFolder) -> None:
     """A node that asks for passwords comes up with its superuser, and again after kill -9 at the same address."""
     node = needed(lambda: CassandraNode(own_run_folder, passwords=True))

@@ -433,11 +433,15 @@ async def test_ownership_survives_any_coming_and_going(event_log: EventLog) -> N
         elif members:
             await step(random_.choice(members))
     members = members or [Member(event_log)]
+
+    def is_settled() -> bool:
+        owned = sorted(partition for member in members for partition in member.owned)
+        return owned == list(range(PARTITIONS)) and all(seen[p] == set(range(appended[p])) for p in seen)
+
     async with asyncio.timeout(PATIENCE_S):
-        while any(seen[p] != set(range(appended[p])) for p in seen):
+        while not is_settled():
             for member in members:
                 await step(member)
-    assert sorted(p for member in members for p in member.owned) == list(range(PARTITIONS))
     for member in members:
         await member.consumer.close()
 

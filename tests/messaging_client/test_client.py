@@ -1037,8 +1037,9 @@ async def test_a_send_may_be_cancelled_at_any_point() -> None:
                 await sending
             assert client.pending == 0
             assert client._connection._waiting == {}
-        before = len(seen)
         answering.set()
+        await client.send("all before have arrived", to="someone")
+        before = len(seen)
         assert await client.send("hi", to="user11", message_id="m11") == "m11"
         assert seen[before:].count("m11") == 1
 
