@@ -59,6 +59,7 @@ class Load:
                 await client.settle(submission)
                 self.behind.discard(client)
                 self._settled(client.user_id, to, submission)
+            await asyncio.sleep(0.02)
 
     def _settled(self, sender: str, to: Sequence[str], submission: Submission) -> None:
         assert submission.accepted, submission.rejected
