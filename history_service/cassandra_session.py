@@ -134,19 +134,33 @@ class CassandraSession:
         self, statement: PreparedStatement, values: Sequence[object], max_bytes: int | None = None
     ) -> list[Row]:
         """All rows that a query gives. Raises TooLarge once its blobs are more than `max_bytes`, StoreUnavailable."""
-        loop = asyncio.get_running_loop()
-        async with self._reads:
-            with told_as_store_errors():
-                for _ in range(_BUSY_TRIES):
-                    done: asyncio.Future[list[Row]] = loop.create_future()
-                    _Query(self._session, statement, values, max_bytes, loop, done)
-                    try:
-                        return await done
-                    except NoHostAvailable as error:
-                        if not _is_busy(error):
-                            raise
-                    await asyncio.sleep(_BUSY_PAUSE_S)
+        with told_as_store_errors():
+            for _ in range(_BUSY_TRIES):
+                await self._reads.acquire()
+                try:
+                    return await asyncio.shield(self._query(statement, values, max_bytes))
+                except NoHostAvailable as error:
+                    if not _is_busy(error):
+                        raise
+                await asyncio.sleep(_BUSY_PAUSE_S)
         raise StoreUnavailable("the connections to Cassandra stay full")
+
+    def _query(
+        self, statement: PreparedStatement, values: Sequence[object], max_bytes: int | None
+    ) -> "asyncio.Future[list[Row]]":
+        """Begin a query. It has its place among those under way until it ends, though whoever asks may not wait for it."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Row]] = loop.create_future()
+        done.add_done_callback(self._ended)
+        try:
+            _Query(self._session, statement, values, max_bytes, loop, done)
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def _ended(self, done: "asyncio.Future[list[Row]]") -> None:
+        self._reads.release()
+        done.exception()  # seen, also where nobody waits any more
 
     async def row(self, statement: PreparedStatement, values: Sequence[object]) -> Row | None:
         """The first row that a query gives, None if there is none."""
@@ -254,8 +268,6 @@ class _Query:
         self._loop.call_soon_threadsafe(self._settle, error)
 
     def _settle(self, error: Exception | None = None) -> None:
-        if self._done.done():
-            return  # whoever waited was cancelled
         if error is None:
             self._done.set_result(self._rows)
         else:

@@ -13,7 +13,7 @@ from engines.run_folder import RunFolder
 from history_service.cassandra import CassandraSettings, CassandraStore, migrate
 from history_service.cassandra_reads import _UNREAD_WALK
 from history_service.cassandra_schema import EPOCH, POSITIONS_PER_BUCKET, TABLES, VERSION, bucket_of
-from history_service.cassandra_session import CassandraSession, Row
+from history_service.cassandra_session import _READS_AT_ONCE, CassandraSession, Row
 from history_service.port import (
     END,
     Batch,
@@ -156,6 +156,24 @@ class TestNode:
         page = await store.messages(PAIR, END, False, 1, EVERYTHING, "ann")
         assert [message.key for message in page.items] == [key_of(ref)]
         await store.close()
+
+
+class TestReads:
+    async def test_a_read_that_nobody_waits_for_keeps_its_place(
+        self, store: CassandraStore, session: CassandraSession
+    ) -> None:
+        """Clients that ask and go away again and again put no more queries under way than others do."""
+        statement = session.prepare("select key from system.local")
+        asking = [asyncio.ensure_future(session.rows(statement, ())) for _ in range(3 * _READS_AT_ONCE)]
+        await asyncio.sleep(0)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert session._reads._value < _READS_AT_ONCE, "some are still under way"
+        async with asyncio.timeout(30):
+            while session._reads._value < _READS_AT_ONCE:
+                await asyncio.sleep(0.01)
+        assert await session.rows(statement, ()) == [("local",)]
 
 
 class TestBuckets:
