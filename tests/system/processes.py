@@ -1,6 +1,8 @@
 """A cell of many processes on real engines, over TLS, and clients of it."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from check import cells
@@ -25,6 +27,25 @@ class Cell(cells.Cell):
         """A client of a user, connected to one of the servers."""
         address = self.addresses[number % len(self.addresses)]
         return Client(address, token(user), credentials=self.credentials)
+
+
+@contextmanager
+def running(
+    folder: Path, kafka: KafkaCluster, cassandra: CassandraNode, servers: Sequence[str]
+) -> Iterator[Cell]:
+    """A cell with these messaging servers, of two workers each, two delivery and two history services; all serve."""
+    cell = Cell(folder, kafka, cassandra)
+    try:
+        cell.migrate()
+        for name in servers:
+            cell.add_server(name, workers=2)
+        for number in (1, 2):
+            cell.add_delivery(f"delivery-{number}")
+            cell.add_history(f"history-{number}")
+        cell.wait_serving()
+        yield cell
+    finally:
+        cell.kill()
 
 
 class Reader:

@@ -18,7 +18,7 @@ from engines.server import Server
 from tests.support.engines import LONG, needed, unique_name
 from tests.system.cell_process import token
 from tests.system.plain_client import PlainClient, text_message
-from tests.system.processes import Cell
+from tests.system.processes import Cell, running
 from tests.system.room import Room
 
 CASSANDRA_AWAY_S = float(os.environ.get("CASSANDRA_AWAY_S", "8"))
@@ -51,18 +51,8 @@ def cell(
 ) -> Iterator[Cell]:
     own_kafka.start()
     own_cassandra.start()
-    made = Cell(tmp_path_factory.mktemp("cell"), own_kafka, own_cassandra)
-    try:
-        made.migrate()
-        made.add_server("server", workers=2)
-        for name in ("delivery-1", "delivery-2"):
-            made.add_delivery(name)
-        for name in ("history-1", "history-2"):
-            made.add_history(name)
-        made.wait_serving()
+    with running(tmp_path_factory.mktemp("cell"), own_kafka, own_cassandra, ["server"]) as made:
         yield made
-    finally:
-        made.kill()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from engines.cassandra import CassandraNode
 from engines.kafka import KafkaCluster
-from tests.system.processes import Cell
+from tests.system.processes import Cell, running
 from tests.system.room import Room
 
 pytestmark = pytest.mark.timeout(600)
@@ -19,19 +19,8 @@ pytestmark = pytest.mark.timeout(600)
 def cell(
     tmp_path_factory: pytest.TempPathFactory, kafka: KafkaCluster, cassandra: CassandraNode
 ) -> Iterator[Cell]:
-    made = Cell(tmp_path_factory.mktemp("cell"), kafka, cassandra)
-    try:
-        made.migrate()
-        for name in ("server-1", "server-2"):
-            made.add_server(name, workers=2)
-        for name in ("delivery-1", "delivery-2"):
-            made.add_delivery(name)
-        for name in ("history-1", "history-2"):
-            made.add_history(name)
-        made.wait_serving()
+    with running(tmp_path_factory.mktemp("cell"), kafka, cassandra, ["server-1", "server-2"]) as made:
         yield made
-    finally:
-        made.kill()
 
 
 @pytest.fixture
