@@ -1,11 +1,16 @@
 """What holds for all tests, and the real servers, one of each for a whole run. Other fixtures stand where they are used."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 from tests.support.engines import cassandra, kafka, own_run_folder, run_folder
 
 __all__ = ["cassandra", "kafka", "own_run_folder", "run_folder"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script: programs would start with it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("cell", deadline=None)
