@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from check.plain_client import PlainClient
 from tests.system.cell_process import CellProcess, Engines, token
-from tests.system.plain_client import PlainClient
 
 Connect = Callable[..., PlainClient]
 

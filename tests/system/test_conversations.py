@@ -9,8 +9,7 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
-from tests.system.conftest import Connect
-from tests.system.history_pages import (
+from check.history_pages import (
     all_events,
     all_messages,
     by_id,
@@ -18,7 +17,7 @@ from tests.system.history_pages import (
     messages_at_least,
     with_users,
 )
-from tests.system.ledger import (
+from check.ledger import (
     conversation,
     is_message,
     marks,
@@ -30,7 +29,8 @@ from tests.system.ledger import (
     sort_key,
     without_marks,
 )
-from tests.system.plain_client import PlainClient, eventually, new_id, text_message
+from check.plain_client import PlainClient, eventually, new_id, text_message
+from tests.system.conftest import Connect
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -14,10 +14,10 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.history_pages import all_messages, by_id, messages_at_least, with_users
+from check.ledger import conversation, microseconds, sort_key
+from check.plain_client import PlainClient, text_message
 from tests.system.cell_process import CellProcess, token
-from tests.system.history_pages import all_messages, by_id, messages_at_least, with_users
-from tests.system.ledger import conversation, microseconds, sort_key
-from tests.system.plain_client import PlainClient, text_message
 
 COUNT = 10_000
 OLDER, NEWER, AROUND = history.DIRECTION_OLDER, history.DIRECTION_NEWER, history.DIRECTION_AROUND

@@ -11,9 +11,8 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
-from tests.system.cell_process import CellProcess, token
-from tests.system.history_pages import all_messages, by_id, events_at_least
-from tests.system.ledger import (
+from check.history_pages import all_messages, by_id, events_at_least
+from check.ledger import (
     Ledger,
     conversation,
     is_message,
@@ -24,7 +23,8 @@ from tests.system.ledger import (
     sort_key,
     without_marks,
 )
-from tests.system.plain_client import PlainClient, Submission, eventually, new_id, text_message
+from check.plain_client import PlainClient, Submission, eventually, new_id, text_message
+from tests.system.cell_process import CellProcess, token
 
 KILLS = int(os.environ.get("KILLS", "10"))
 WIDE = tuple(f"wide{n}" for n in range(18))

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.plain_client import PlainClient, text_message
 from engines.cassandra import CassandraNode
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder
 from engines.server import Server
 from tests.support.engines import LONG, needed, unique_name
 from tests.system.cell_process import token
-from tests.system.plain_client import PlainClient, text_message
 from tests.system.processes import Cell, running
 from tests.system.room import Room
 

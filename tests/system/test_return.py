@@ -11,10 +11,8 @@ import pytest
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from cell.messaging.v1.messaging_pb2_grpc import MessagingServiceStub
-from tests.system.cell_process import CellProcess, token
-from tests.system.conftest import Connect
-from tests.system.history_pages import all_events, all_messages, by_id, events_at_least, with_users
-from tests.system.ledger import (
+from check.history_pages import all_events, all_messages, by_id, events_at_least, with_users
+from check.ledger import (
     Ledger,
     Moved,
     Skipped,
@@ -28,7 +26,9 @@ from tests.system.ledger import (
     sort_key,
     without_marks,
 )
-from tests.system.plain_client import PlainClient, Submission, bearer, open_channel, text_message
+from check.plain_client import PlainClient, Submission, bearer, open_channel, text_message
+from tests.system.cell_process import CellProcess, token
+from tests.system.conftest import Connect
 
 FILLING = "x" * 1_000
 MISSED = 300

@@ -14,11 +14,11 @@ from typing import Self
 
 import pytest
 
+from check.history_pages import all_messages, events_at_least, with_users
+from check.ledger import Ledger, is_message, once_violations, session_violations, without_marks
+from check.plain_client import PlainClient, text_message
 from messaging_client.store import FileStore
 from tests.system.cell_process import CellProcess, token
-from tests.system.history_pages import all_messages, events_at_least, with_users
-from tests.system.ledger import Ledger, is_message, once_violations, session_violations, without_marks
-from tests.system.plain_client import PlainClient, text_message
 
 KILLS = 24
 ASKERS = ("ann", "ben", "eve")

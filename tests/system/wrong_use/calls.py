@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
-from tests.system.history_pages import by_id, with_users
+from check.history_pages import by_id, with_users
 from tests.system.wrong_use.answers import (
     CURSOR_INVALID,
     INVALID,

@@ -7,11 +7,11 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
+from check.plain_client import PlainClient, bearer, new_id
 from event_log.partitioner import partition_for
 from messaging_core.cursor import decode_cursor
 from tests.system.cell_process import CellProcess
 from tests.system.conftest import Connect
-from tests.system.plain_client import PlainClient, bearer, new_id
 from tests.system.wrong_use.commands import Caller
 from tests.system.wrong_use.tokens import AUDIENCE, ISSUER, signed
 

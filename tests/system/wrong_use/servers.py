@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from check.plain_client import PlainClient
 from delivery_service.service import DeliveryService, DeliverySettings, LinkTarget
 from event_log.embedded import EmbeddedLog
 from history_service.api import HistoryApi
@@ -29,7 +30,6 @@ from messaging_server.settings import ServerSettings
 from session_link.in_process import in_process_link
 from session_link.port import OwnerEnd
 from tests.system.cell_process import SECRET, token
-from tests.system.plain_client import PlainClient
 
 _ALL_THE_ROOM = 1 << 30
 

@@ -11,12 +11,12 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.history_pages import events_at_least
+from check.ledger import message_ids
+from check.plain_client import PlainClient, text_message
 from tests.support.errors_document import DOCUMENT
 from tests.system.cell_process import CellProcess
 from tests.system.conftest import Connect
-from tests.system.history_pages import events_at_least
-from tests.system.ledger import message_ids
-from tests.system.plain_client import PlainClient, text_message
 from tests.system.raw_stream import Metadata, say
 from tests.system.wrong_use.calls import WrongCall
 from tests.system.wrong_use.catalogue import GROUPS, Row, tables

@@ -12,13 +12,13 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.history_pages import all_messages, events_at_least, messages_at_least, with_users
+from check.ledger import message_ids
+from check.plain_client import PlainClient, eventually, new_id, text_message
 from event_log import embedded_writer
 from messaging_core.clock import wall_us
 from messaging_core.ids import conversation_id
 from messaging_core.limits import DEDUP_WINDOW_S
-from tests.system.history_pages import all_messages, events_at_least, messages_at_least, with_users
-from tests.system.ledger import message_ids
-from tests.system.plain_client import PlainClient, eventually, new_id, text_message
 from tests.system.wrong_use import situations
 from tests.system.wrong_use.commands import ref
 from tests.system.wrong_use.servers import Servers, running_servers

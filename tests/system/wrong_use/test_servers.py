@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.plain_client import PlainClient, bearer, eventually, text_message
 from tests.system.cell_process import token
-from tests.system.plain_client import PlainClient, bearer, eventually, text_message
 from tests.system.raw_stream import CONNECT, frame, hello, say
 from tests.system.wrong_use import situations
 from tests.system.wrong_use.servers import Servers, running_servers

@@ -9,12 +9,12 @@ import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.history_pages import events_at_least
+from check.ledger import message_ids
+from check.plain_client import PlainClient, bearer, new_id, text_message
 from messaging_core.cursor import Cursor
 from tests.system.cell_process import CellProcess
 from tests.system.conftest import Connect
-from tests.system.history_pages import events_at_least
-from tests.system.ledger import message_ids
-from tests.system.plain_client import PlainClient, bearer, new_id, text_message
 from tests.system.raw_stream import Heard, frame, hello, say
 from tests.system.wrong_use import situations
 from tests.system.wrong_use.answers import Answer

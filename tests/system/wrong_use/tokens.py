@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import jwt
 
+from check.plain_client import bearer
 from tests.system.cell_process import SECRET
-from tests.system.plain_client import bearer
 from tests.system.raw_stream import Metadata
 from tests.system.wrong_use.answers import TOKEN_INVALID, Answer
 

@@ -4,8 +4,8 @@ import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from tests.system.ledger import Opened, once_violations
-from tests.system.plain_client import PlainClient, text_message
+from check.ledger import Opened, once_violations
+from check.plain_client import PlainClient, text_message
 from tests.system.scripted_server import Talk, scripted_server
 
 

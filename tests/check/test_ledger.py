@@ -1,7 +1,7 @@
 """The checkers catch each violation they are for, and pass what is right."""
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from tests.system.ledger import (
+from check.ledger import (
     Ledger,
     Moved,
     Opened,

@@ -18,7 +18,7 @@ import grpc
 from cell.history.v1 import history_pb2_grpc
 from cell.messaging.v1 import messaging_pb2 as messaging
 from cell.messaging.v1 import messaging_pb2_grpc
-from tests.system.ledger import Ledger, Moved, Opened, Skipped, Told, is_message
+from check.ledger import Ledger, Moved, Opened, Skipped, Told, is_message
 
 DEADLINE_S = 90.0
 """How long a test waits for what must come. Generous: it is reached only when something is broken."""
@@ -123,12 +123,13 @@ class Submission:
 class PlainClient:
     """One client of one user. `async with` opens its first stream and waits for Welcome.
 
-    `transport` "connect" holds a Connect stream; "subscribe" holds a Subscribe stream and sends by Execute.
+    `transport` "connect" holds a Connect stream; "subscribe" holds a Subscribe stream and sends by Execute. With several
+    addresses each stream goes to the next of them, on a connection of its own.
     """
 
     def __init__(
         self,
-        address: str,
+        address: str | Sequence[str],
         user_id: str,
         token: Callable[[str], str],
         *,
@@ -139,6 +140,7 @@ class PlainClient:
         retry_window_s: float | None = None,
         ledger: Ledger | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        pause_s: float = 0.05,
     ) -> None:
         self.user_id = user_id
         self.ledger = ledger or Ledger(user_id)
@@ -158,7 +160,10 @@ class PlainClient:
         self.streams = 0
         self.accepted_order: list[Submission] = []
         self.on_update: Callable[[messaging.Update], None] | None = None
-        self._address = address
+        self._addresses = [address] if isinstance(address, str) else list(address)
+        self._credentials = credentials
+        self._pause_s = pause_s
+        """Between streams."""
         self._token = token
         self._transport = transport
         self._reconnects = reconnects
@@ -172,9 +177,7 @@ class PlainClient:
         self._call: Any = None
         self._closing = False
         self._runner: asyncio.Task[None] | None = None
-        self.channel = open_channel(address, credentials)
-        self.messaging = messaging_pb2_grpc.MessagingServiceStub(self.channel)
-        self.history = history_pb2_grpc.HistoryServiceStub(self.channel)
+        self._use(self._addresses[0])
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -210,6 +213,17 @@ class PlainClient:
         """Break the stream, as a network does."""
         if self._call is not None:
             self._call.cancel()
+
+    def _use(self, address: str) -> None:
+        self.channel = open_channel(address, self._credentials)
+        self.messaging = messaging_pb2_grpc.MessagingServiceStub(self.channel)
+        self.history = history_pb2_grpc.HistoryServiceStub(self.channel)
+
+    async def _use_next(self) -> None:
+        """The next address, if there are several."""
+        if len(self._addresses) > 1:
+            await self.channel.close()
+            self._use(self._addresses[self.streams % len(self._addresses)])
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -319,11 +333,12 @@ class PlainClient:
             if not self._reconnects:
                 break
             if not self._closing:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(self._pause_s)
+                await self._use_next()
         self._notify()
 
     def _hello(self) -> messaging.Hello:
-        hello = messaging.Hello(client_id="plain", client_info="tests/system")
+        hello = messaging.Hello(client_id="plain", client_info="check.plain_client")
         if self.cursor is None:
             hello.live_only = True
         else:
