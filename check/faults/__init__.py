@@ -1,0 +1,1 @@
+"""Faults of every kind in a cell under traffic, and whether its promises held: `python -m check.faults`."""

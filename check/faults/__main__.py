@@ -1,0 +1,111 @@
+"""`python -m check.faults --engine embedded --minutes 5 --seed 1`: break a cell under traffic and check what it promised.
+
+The exit code is 0 where every promise was kept and the run shows it, 1 where not, 2 where the run could not be made.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from check.faults import embedded, report, run, schedule, trial
+from check.faults.checker import violations
+from check.faults.history_reader import HistoryNotWhole
+from check.faults.parts import CellDown, Parts
+from check.faults.proxy import Network
+from check.faults.trial import ClientsFailed
+
+
+def main() -> int:
+    """Run, check, report."""
+    arguments = _arguments()
+    if arguments.check:
+        return _report(arguments.check, arguments, {"folder": str(arguments.check)})
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="check-faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    secret = secrets.token_urlsafe(32)
+    start_s = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - start_s:7.1f}  {line}", flush=True)
+
+    with Network() as network, _cell(arguments.engine, folder, network, secret) as parts:
+        kinds = {name: kind for name, kind in parts.kinds.items() if _is_wanted(name, arguments.only)}
+        faults = schedule.make(arguments.seed, arguments.minutes, kinds)
+        say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
+        for line in [*parts.notes, *map(str, faults)]:
+            print(f"         {line}")
+        plan = trial.make_plan(arguments.seed, parts, secret, arguments.users, arguments.pause)
+        try:
+            asyncio.run(trial.run(folder, plan, parts, faults, arguments.minutes, say))
+        except (ClientsFailed, CellDown, HistoryNotWhole) as error:
+            say(f"{type(error).__name__}: {error}")
+            about = {"engine": arguments.engine, "failed": f"{type(error).__name__}: {error}"}
+            _report(folder, arguments, about)
+            return 1
+    code = _report(folder, arguments, {"engine": arguments.engine, "minutes": arguments.minutes})
+    if code == 0 and arguments.folder is None:
+        shutil.rmtree(folder)
+    return code
+
+
+@contextmanager
+def _cell(engine: str, folder: Path, network: Network, secret: str) -> Iterator[Parts]:
+    parts = embedded.make(folder, network, secret)
+    try:
+        yield parts
+    finally:
+        embedded.close(parts)
+
+
+def _is_wanted(kind: str, only: list[str]) -> bool:
+    return not only or any(kind.startswith(wanted) for wanted in only)
+
+
+def _report(folder: Path, arguments: argparse.Namespace, about: dict[str, object]) -> int:
+    made = run.load(folder)
+    found = violations(made)
+    for line in report.for_people(made, found, about):
+        print(line)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report.as_json(made, found, about), indent=1))
+    return 1 if found else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m check.faults", description=__doc__)
+    parser.add_argument("--engine", choices=("embedded", "kafka"), default="embedded")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of traffic (default: 5)")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1_000_000), help="the same makes the same faults"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
+    parser.add_argument("--users", type=int, default=8, choices=range(5, 9), help="5 to 8 (default: 8)")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.7,
+        help="seconds between a client's commands, on average (default: 0.7)",
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="KIND", help="only such faults; repeatable"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="keep ledgers there (default: a new one, kept on violations)"
+    )
+    parser.add_argument(
+        "--check", type=Path, metavar="FOLDER", help="only check the ledgers of an earlier run"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The clients of the cell under test, in processes of their own."""

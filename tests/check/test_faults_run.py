@@ -1,0 +1,57 @@
+"""A short run from end to end: a cell of its own, clients in processes of their own, faults, history, checker, report."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.timeout(240)
+def test_a_cell_that_is_killed_keeps_its_promises(tmp_path: Path) -> None:
+    """A few kills under traffic: no violation, exit code 0, and a report that says what was done."""
+    report = tmp_path / "report.json"
+    ran = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "check.faults",
+                "--engine",
+                "embedded",
+                "--minutes",
+                "0.5",
+                "--seed",
+                "3",
+            ),
+            *("--users", "5", "--only", "kill", "--json", report, "--folder", tmp_path / "run"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "no violation" in ran.stdout
+    told = json.loads(report.read_text())
+    assert told["passed"]
+    assert told["hits"] == {"kill": told["faults"]}
+    assert told["accepted_outside_faults"] > 0
+
+
+def test_what_it_is_given_wrong_is_told(tmp_path: Path) -> None:
+    """An engine that nobody knows is refused at once."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "check.faults", "--engine", "other"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "--engine" in ran.stderr
