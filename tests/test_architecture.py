@@ -30,7 +30,6 @@ MAY_IMPORT = {
     "engines": set(),
     "check": {
         "cell",
-        "engines",  # which faults are made in
         "messaging_cell",  # the raw echo that a cell is compared with runs in the same runtime
         "messaging_client",  # whose driver is tried for conformance
         "engines",  # on which a cell is tried and measured

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import json
 import random
-import secrets
 import shutil
 import sys
 import tempfile
@@ -31,19 +30,18 @@ def main() -> int:
         return _report(arguments.check, arguments, {"folder": str(arguments.check)})
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="check-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    secret = secrets.token_urlsafe(32)
     start_s = time.monotonic()
 
     def say(line: str) -> None:
         print(f"{time.monotonic() - start_s:7.1f}  {line}", flush=True)
 
-    with Network() as network, _cell(arguments.engine, folder, network, secret) as parts:
+    with Network() as network, _cell(arguments.engine, folder, network) as parts:
         kinds = {name: kind for name, kind in parts.kinds.items() if _is_wanted(name, arguments.only)}
         faults = schedule.make(arguments.seed, arguments.minutes, kinds)
         say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
         for line in [*parts.notes, *map(str, faults)]:
             print(f"         {line}")
-        plan = trial.make_plan(arguments.seed, parts, secret, arguments.users, arguments.pause)
+        plan = trial.make_plan(arguments.seed, parts, arguments.users, arguments.pause)
         try:
             asyncio.run(trial.run(folder, plan, parts, faults, arguments.minutes, say))
         except (ClientsFailed, CellDown, HistoryNotWhole) as error:
@@ -58,8 +56,8 @@ def main() -> int:
 
 
 @contextmanager
-def _cell(engine: str, folder: Path, network: Network, secret: str) -> Iterator[Parts]:
-    parts = embedded.make(folder, network, secret)
+def _cell(engine: str, folder: Path, network: Network) -> Iterator[Parts]:
+    parts = embedded.make(folder, network)
     try:
         yield parts
     finally:

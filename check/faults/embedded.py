@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from check.cells import SECRET
 from check.faults.clock import Clock
 from check.faults.own_disk import NoOwnDisk, OwnDisk
 from check.faults.parts import Part, Parts
@@ -29,7 +30,7 @@ _DISK_KINDS = {
 }
 
 
-def make(folder: Path, network: Network, secret: str) -> Parts:
+def make(folder: Path, network: Network) -> Parts:
     """Its parts; nothing runs yet. `close` when they are no longer needed."""
     (port,) = free_ports(1)
     address = f"{HOST}:{port}"
@@ -45,7 +46,7 @@ def make(folder: Path, network: Network, secret: str) -> Parts:
     settings = {
         "listen": address,
         "data_folder": data / "data",
-        "jwt_secret": secret,
+        "jwt_secret": SECRET,
         "insecure": "true",
         "drain_s": 2,
         "window_bytes": WINDOW_BYTES,

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import jwt
-
+from check.cells import token
 from check.faults import history_reader, plan
 from check.faults.clients.person import FENCE
 from check.faults.ledger import LedgerFile
@@ -90,12 +89,9 @@ class ClientProcess:
         return self._folder / f"clients-{self._software}.log"
 
 
-def make_plan(seed: int, parts: Parts, secret: str, users: int, pause_s: float) -> Plan:
+def make_plan(seed: int, parts: Parts, users: int, pause_s: float) -> Plan:
     """Who takes part, with tokens for a day."""
-    expires_s = int(time.time()) + 86_400
-    tokens = {
-        user: jwt.encode({"sub": user, "exp": expires_s}, secret, algorithm="HS256") for user in NAMES[:users]
-    }
+    tokens = {user: token(user) for user in NAMES[:users]}
     return plan.make(seed, parts.addresses, tokens, users, pause_s)
 
 
