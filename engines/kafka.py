@@ -13,6 +13,8 @@ from engines.run_folder import RunFolder
 from engines.server import HOST, QUICK_START, Server, ServerFailed, free_ports
 
 PLAINTEXT = "PLAINTEXT"
+FRONT = "FRONT"
+"""A listener in plain text that brokers tell their clients to find elsewhere, behind a proxy."""
 _HEAP = {1: "-Xmx384m", 3: "-Xmx320m"}
 _API_VERSIONS = struct.pack(">hhih5s", 18, 0, 7, 5, b"ready")
 
@@ -29,17 +31,22 @@ class KafkaCluster:
         settings: Mapping[str, str] | None = None,
         scram_users: Mapping[str, str] | None = None,
         quick_start: bool = True,
+        front_ports: Sequence[int] = (),
     ) -> None:
         """Write what the brokers need; nothing runs before `start`.
 
         `protocols` are those clients may use beside PLAINTEXT (`SSL`, `SASL_SSL`, `SASL_PLAINTEXT`), each on a port of
         its own; `settings` go into server.properties; `scram_users` have their passwords under SCRAM-SHA-512. Without
-        `quick_start` a broker is as fast as it can be once it is warm, for measurements.
+        `quick_start` a broker is as fast as it can be once it is warm, for measurements. With `front_ports`, one for each
+        broker, there is a listener FRONT, whose clients are told to find the broker at that port.
         """
         if brokers not in (1, 3):
             raise ValueError(f"brokers is 1 or 3, not {brokers}")
+        if front_ports and len(front_ports) != brokers:
+            raise ValueError(f"front_ports is one port for each of {brokers} brokers, not {len(front_ports)}")
         self._run = run
-        self._protocols = (PLAINTEXT, *protocols)
+        self._front_ports = front_ports
+        self._protocols = (PLAINTEXT, *([FRONT] if front_ports else []), *protocols)
         self._settings = settings or {}
         self._scram_users = scram_users or {}
         self._compiler = [QUICK_START] if quick_start else []
@@ -110,13 +117,18 @@ class KafkaCluster:
         copies = len(self._ports)
         listeners = [f"{protocol}://{HOST}:{port}" for protocol, port in self._ports[at].items()]
         voters = [f"{node}@{HOST}:{port}" for node, port in enumerate(self._controller_ports, 1)]
-        protocols = ["CONTROLLER:PLAINTEXT", *(f"{protocol}:{protocol}" for protocol in self._protocols)]
+        told = [
+            f"{name}://{HOST}:{self._front_ports[at] if name == FRONT else port}"
+            for name, port in self._ports[at].items()
+        ]
+        security = {name: PLAINTEXT if name == FRONT else name for name in self._protocols}
+        protocols = ["CONTROLLER:PLAINTEXT", *(f"{name}:{protocol}" for name, protocol in security.items())]
         return {
             "process.roles": "broker,controller",
             "node.id": str(at + 1),
             "controller.quorum.voters": ",".join(voters),
             "listeners": ",".join([*listeners, f"CONTROLLER://{HOST}:{self._controller_ports[at]}"]),
-            "advertised.listeners": ",".join(listeners),
+            "advertised.listeners": ",".join(told),
             "listener.security.protocol.map": ",".join(protocols),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": PLAINTEXT,

@@ -11,16 +11,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from check.faults import embedded, report, run, schedule, trial
+from check.faults import embedded, kafka, report, run, schedule, trial
 from check.faults.checker import violations
 from check.faults.history_reader import HistoryNotWhole
-from check.faults.parts import CellDown, Parts
+from check.faults.parts import CellDown
 from check.faults.proxy import Network
 from check.faults.trial import ClientsFailed
+
+ENGINES = {"embedded": embedded.cell, "kafka": kafka.cell}
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
     def say(line: str) -> None:
         print(f"{time.monotonic() - start_s:7.1f}  {line}", flush=True)
 
-    with Network() as network, _cell(arguments.engine, folder, network) as parts:
+    with Network() as network, ENGINES[arguments.engine](folder, network) as parts:
         kinds = {name: kind for name, kind in parts.kinds.items() if _is_wanted(name, arguments.only)}
         faults = schedule.make(arguments.seed, arguments.minutes, kinds)
         say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
@@ -55,15 +55,6 @@ def main() -> int:
     return code
 
 
-@contextmanager
-def _cell(engine: str, folder: Path, network: Network) -> Iterator[Parts]:
-    parts = embedded.make(folder, network)
-    try:
-        yield parts
-    finally:
-        embedded.close(parts)
-
-
 def _is_wanted(kind: str, only: list[str]) -> bool:
     return not only or any(kind.startswith(wanted) for wanted in only)
 
@@ -80,7 +71,7 @@ def _report(folder: Path, arguments: argparse.Namespace, about: dict[str, object
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m check.faults", description=__doc__)
-    parser.add_argument("--engine", choices=("embedded", "kafka"), default="embedded")
+    parser.add_argument("--engine", choices=sorted(ENGINES), default="embedded")
     parser.add_argument("--minutes", type=float, default=5.0, help="of traffic (default: 5)")
     parser.add_argument(
         "--seed", type=int, default=random.randrange(1_000_000), help="the same makes the same faults"

@@ -1,5 +1,7 @@
 """A cell on the embedded engine, ready to be broken: one process, on a disk of its own where the machine lets it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from check.cells import SECRET
@@ -30,8 +32,18 @@ _DISK_KINDS = {
 }
 
 
-def make(folder: Path, network: Network) -> Parts:
-    """Its parts; nothing runs yet. `close` when they are no longer needed."""
+@contextmanager
+def cell(folder: Path, network: Network) -> Iterator[Parts]:
+    """Its parts; nothing runs yet, and nothing may when this ends."""
+    parts = _make(folder, network)
+    try:
+        yield parts
+    finally:
+        if parts.disk is not None:
+            parts.disk.unmount()
+
+
+def _make(folder: Path, network: Network) -> Parts:
     (port,) = free_ports(1)
     address = f"{HOST}:{port}"
     proxies = [network.proxy(address) for _ in range(2)]
@@ -52,14 +64,8 @@ def make(folder: Path, network: Network) -> Parts:
         "window_bytes": WINDOW_BYTES,
     }
     process = Process(folder, CELL, "run", settings, clock.variables)
-    parts.processes[CELL] = Part(process, address)
+    parts.processes[CELL] = Part(process, [address])
     parts.networks = {f"clients-{number}": [proxy] for number, proxy in enumerate(proxies, 1)}
     parts.clocks[CELL] = clock
     parts.addresses = [proxy.address for proxy in proxies]
     return parts
-
-
-def close(parts: Parts) -> None:
-    """After the process has ended."""
-    if parts.disk is not None:
-        parts.disk.unmount()

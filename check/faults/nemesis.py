@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -121,12 +122,21 @@ class Nemesis:
     async def _restart(self, fault: Fault, chance: random.Random) -> AsyncIterator[None]:
         """Stop in good order, and start again."""
         async with self._stopped(fault.target) as part:
-            code = await asyncio.to_thread(part.process.stop)
-            if code:
-                self._ledger.write(
-                    "ended", name=fault.target, why=f"exit code {code} at a stop in good order"
-                )
+            await asyncio.to_thread(self._stop, part)
             yield
+
+    def _stop(self, part: Part) -> None:
+        try:
+            code = part.process.stop()
+        except subprocess.TimeoutExpired:
+            self._ledger.write(
+                "ended", name=part.process.name, why="it did not stop when asked, and was killed"
+            )
+            part.process.kill()
+        else:
+            if code:
+                why = f"exit code {code} at a stop in good order:\n{part.process.tail()[-400:]}"
+                self._ledger.write("ended", name=part.process.name, why=why)
 
     @asynccontextmanager
     async def _cut(self, fault: Fault, chance: random.Random) -> AsyncIterator[None]:

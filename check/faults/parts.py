@@ -27,7 +27,8 @@ class Part:
     """A process of the cell."""
 
     process: Process
-    health_address: str
+    health_addresses: Sequence[str]
+    """Its own, or those of its workers."""
     is_wanted: bool = False
     """Whether it is to run now; one that ends by itself is then started again."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -41,20 +42,10 @@ class Part:
     async def wait_serving(self) -> None:
         """Until its health is SERVING. Raises CellDown."""
         end_s = time.monotonic() + START_DEADLINE_S
-        while not await self._is_serving():
+        while not all([await _is_serving(address) for address in self.health_addresses]):
             if time.monotonic() > end_s:
                 raise CellDown(f"{self.process.name} does not serve:\n{self.process.tail()}")
             await asyncio.sleep(0.05)
-
-    async def _is_serving(self) -> bool:
-        options = (("grpc.use_local_subchannel_pool", 1),)
-        async with grpc.aio.insecure_channel(self.health_address, options=options) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            try:
-                answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)  # type: ignore[attr-defined]
-            except grpc.aio.AioRpcError:
-                return False
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 @dataclass(slots=True)
@@ -82,3 +73,14 @@ class Parts:
     """The faults that it can have."""
     notes: list[str] = field(default_factory=list)
     """What could not be had on this machine, and why."""
+
+
+async def _is_serving(address: str) -> bool:
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)  # type: ignore[attr-defined]
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
