@@ -36,7 +36,7 @@ def main() -> int:
         print(f"{time.monotonic() - start_s:7.1f}  {line}", flush=True)
 
     with Network() as network, ENGINES[arguments.engine](folder, network) as parts:
-        kinds = {name: kind for name, kind in parts.kinds.items() if _is_wanted(name, arguments.only)}
+        kinds = schedule.choose(parts.kinds, arguments.only)
         faults = schedule.make(arguments.seed, arguments.minutes, kinds)
         say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
         for line in [*parts.notes, *map(str, faults)]:
@@ -53,10 +53,6 @@ def main() -> int:
     if code == 0 and arguments.folder is None:
         shutil.rmtree(folder)
     return code
-
-
-def _is_wanted(kind: str, only: list[str]) -> bool:
-    return not only or any(kind.startswith(wanted) for wanted in only)
 
 
 def _report(folder: Path, arguments: argparse.Namespace, about: dict[str, object]) -> int:

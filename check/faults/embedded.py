@@ -25,6 +25,7 @@ _KINDS = {
     "hold": Kind(("clients-1", "clients-2"), 1.0, 9.0),
     "slow": Kind(("clients-1", "clients-2"), 2.0, 8.0),
     "clock": Kind((CELL,), 2.0, 8.0),
+    "roll": Kind(("all",), 0.0, 1.0, only_asked=True),
 }
 _DISK_KINDS = {
     "full disk": Kind((CELL,), 2.0, 8.0),

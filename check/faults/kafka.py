@@ -51,6 +51,7 @@ _KINDS = {
     **{f"hold {where}": Kind(names, 1.0, 9.0) for where, names in _NETWORKS.items()},
     **{f"slow {where}": Kind(names, 2.0, 8.0) for where, names in _NETWORKS.items()},
     "clock": Kind(SERVERS, 2.0, 8.0),
+    "roll": Kind(("all",), 0.0, 1.0, rest_s=60.0, only_asked=True),
 }
 
 

@@ -37,7 +37,7 @@ class Nemesis:
         """Start every process that is not running, and from now on those that end by themselves again."""
         for part in self._parts.processes.values():
             part.start()
-        await asyncio.gather(*(part.wait_serving() for part in self._parts.processes.values()))
+        await self._all_serve()
         self._watch = asyncio.create_task(self._start_again())
 
     async def stop(self) -> None:
@@ -52,11 +52,17 @@ class Nemesis:
     async def run(self, faults: Iterable[Fault], say: Callable[[str], None]) -> None:
         """Make all of them, each at its time from now; returns when all are undone and everything serves."""
         start_s = time.monotonic()
-        async with asyncio.TaskGroup() as under_way:
+        under_way: list[asyncio.Task[None]] = []
+        try:
             for fault in faults:
                 await asyncio.sleep(max(0.0, start_s + fault.at_s - time.monotonic()))
-                under_way.create_task(self._one(fault, say))
-        await asyncio.gather(*(part.wait_serving() for part in self._parts.processes.values()))
+                under_way.append(asyncio.create_task(self._one(fault, say)))
+            await asyncio.gather(*under_way)
+            await self._all_serve()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _one(self, fault: Fault, say: Callable[[str], None]) -> None:
         make = MAKERS[fault.kind.partition(" ")[0]]
@@ -65,8 +71,11 @@ class Nemesis:
         async with make(self, fault, random.Random(f"{self._seed} {fault.number}")):
             await asyncio.sleep(fault.lasts_s)
         self._ledger.write("mended", number=fault.number)
-        await asyncio.gather(*(part.wait_serving() for part in self._parts.processes.values()))
+        await self._all_serve()
         self._ledger.write("serving", number=fault.number)
+
+    async def _all_serve(self) -> None:
+        await asyncio.gather(*(part.wait_serving() for part in self._parts.processes.values()))
 
     async def _start_again(self) -> None:
         """What an operator's supervisor does."""
@@ -124,6 +133,15 @@ class Nemesis:
         async with self._stopped(fault.target) as part:
             await asyncio.to_thread(self._stop, part)
             yield
+
+    @asynccontextmanager
+    async def _roll(self, fault: Fault, chance: random.Random) -> AsyncIterator[None]:
+        """Restart every process in turn, each when the one before serves again."""
+        for name in self._parts.processes:
+            async with self._stopped(name) as part:
+                await asyncio.to_thread(self._stop, part)
+            await part.wait_serving()
+        yield
 
     def _stop(self, part: Part) -> None:
         try:
@@ -204,6 +222,7 @@ MAKERS = {
     "worker": Nemesis._worker,
     "freeze": Nemesis._freeze,
     "restart": Nemesis._restart,
+    "roll": Nemesis._roll,
     "cut": Nemesis._cut,
     "hold": Nemesis._hold,
     "slow": Nemesis._slow,

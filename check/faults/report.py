@@ -34,7 +34,7 @@ def as_json(run: Run, violations: Sequence[Violation], about: dict[str, Any]) ->
     return {
         **about,
         "seed": run.plan.seed,
-        "passed": not violations,
+        "passed": not violations and "failed" not in about,
         "faults": len(run.injected),
         "hits": dict(counted),
         "commands": dict(sorted(commands.items())),

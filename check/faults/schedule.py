@@ -31,6 +31,17 @@ class Kind:
     """How long it lasts; a process that is killed is away for that long."""
     rest_s: float = 6.0
     """What it takes until all is well again, as a rule."""
+    only_asked: bool = False
+    """Whether it happens only where it was asked for by name."""
+
+
+def choose(kinds: Mapping[str, Kind], only: Sequence[str]) -> dict[str, Kind]:
+    """Those whose names begin so; if no beginnings are given, all but those that must be asked for."""
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if any(name.startswith(beginning) for beginning in only) or not (only or kind.only_asked)
+    }
 
 
 def make(seed: int, minutes: float, kinds: Mapping[str, Kind], together: float = 0.25) -> list[Fault]:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from check.faults.schedule import Fault
 _START_S = 120.0
 _STOP_S = 240.0
 _LAST_S = 180.0
+_LOOK_EVERY_S = 0.2
 SOFTWARE = (plan.SDK, plan.PLAIN)
 
 
@@ -113,12 +114,7 @@ async def run(
         await _all(clients, "start", _START_S)
         say("all clients are live")
         async with history_reader.Followers(folder, plan):
-            end_s = time.monotonic() + minutes * 60
-            await nemesis.run(faults, say)
-            while time.monotonic() < end_s:
-                await asyncio.sleep(0.2)
-                for client in clients:
-                    client.check()
+            await _break(nemesis.run(faults, say), clients, minutes)
         await _all(clients, "stop", _STOP_S)
         say("all is well again; the last messages")
         for answer in await _all(clients, "fence", _LAST_S):
@@ -126,6 +122,24 @@ async def run(
                 say(answer)
         last = [f"{client.name}-{FENCE}" for client in plan.clients]
         await history_reader.read_all(folder, plan, last)
+
+
+async def _break(
+    faults: Coroutine[None, None, None], clients: Sequence[ClientProcess], minutes: float
+) -> None:
+    """Until all faults are over, and the time is. Raises ClientsFailed as soon as clients have ended."""
+    end_s = time.monotonic() + minutes * 60
+    breaking = asyncio.create_task(faults)
+    try:
+        while not breaking.done() or time.monotonic() < end_s:
+            for client in clients:
+                client.check()
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if breaking.done():
+                breaking.result()
+    finally:
+        breaking.cancel()
+        await asyncio.gather(breaking, return_exceptions=True)
 
 
 async def _all(clients: Sequence[ClientProcess], order: str, timeout_s: float) -> list[str]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
-from check.faults.schedule import Kind, make
+from check.faults.schedule import Kind, choose, make
 
 KINDS = {
     "kill": Kind(("a", "b"), 0.0, 2.0),
@@ -48,6 +48,13 @@ def test_some_are_combined_and_most_are_alone() -> None:
     assert 0.1 < len(combined) / len(faults) < 0.4
     assert [fault.number for fault in faults] == list(range(1, len(faults) + 1))
     assert faults == sorted(faults, key=lambda fault: fault.at_s)
+
+
+def test_kinds_are_chosen_by_how_their_names_begin() -> None:
+    """Those that must be asked for are left out where nothing is asked for."""
+    kinds = {**KINDS, "kill more": Kind(("c",), 0.0, 1.0), "roll": Kind(("all",), 0.0, 1.0, only_asked=True)}
+    assert choose(kinds, []).keys() == {"kill", "kill more", "cut", "pause"}
+    assert choose(kinds, ["kill", "roll"]).keys() == {"kill", "kill more", "roll"}
 
 
 def test_nothing_to_break_is_no_fault() -> None:
