@@ -26,6 +26,9 @@ DEADLINE_S = 90.0
 FRAME_BYTES = 1 << 19
 """A frame takes commands until it is this long: far below what gRPC servers take."""
 
+PAUSE_S = 0.05
+"""Between streams: as short as tests like it."""
+
 STATUS_LOST = "Internal error from Core"
 """What grpcio makes of a stream that the server ended while it wrote: the status that the server gave is lost to it."""
 
@@ -140,7 +143,6 @@ class PlainClient:
         retry_window_s: float | None = None,
         ledger: Ledger | None = None,
         credentials: grpc.ChannelCredentials | None = None,
-        pause_s: float = 0.05,
     ) -> None:
         self.user_id = user_id
         self.ledger = ledger or Ledger(user_id)
@@ -162,8 +164,6 @@ class PlainClient:
         self.on_update: Callable[[messaging.Update], None] | None = None
         self._addresses = [address] if isinstance(address, str) else list(address)
         self._credentials = credentials
-        self._pause_s = pause_s
-        """Between streams."""
         self._token = token
         self._transport = transport
         self._reconnects = reconnects
@@ -333,9 +333,13 @@ class PlainClient:
             if not self._reconnects:
                 break
             if not self._closing:
-                await asyncio.sleep(self._pause_s)
+                await self._pause()
                 await self._use_next()
         self._notify()
+
+    async def _pause(self) -> None:
+        """Between streams."""
+        await asyncio.sleep(PAUSE_S)
 
     def _hello(self) -> messaging.Hello:
         hello = messaging.Hello(client_id="plain", client_info="check.plain_client")

@@ -20,7 +20,7 @@ WINDOW_BYTES = 1 << 17
 _KINDS = {
     "kill": Kind((CELL,), 0.0, 2.0),
     "freeze": Kind((CELL,), 0.5, 9.0, rest_s=8.0),
-    "restart": Kind((CELL,), 0.0, 1.0),
+    "restart": Kind((CELL,), 0.0, 1.0, rest_s=9.0),
     "cut": Kind(("clients-1", "clients-2"), 1.0, 8.0),
     "hold": Kind(("clients-1", "clients-2"), 1.0, 9.0),
     "slow": Kind(("clients-1", "clients-2"), 2.0, 8.0),

@@ -38,6 +38,9 @@ def as_json(run: Run, violations: Sequence[Violation], about: dict[str, Any]) ->
         "faults": len(run.injected),
         "hits": dict(counted),
         "commands": dict(sorted(commands.items())),
+        "tried_more_than_once": sum(
+            c.outcome is not None and c.outcome.data["tries"] > 1 for c in run.sends.values()
+        ),
         "sends_outside_faults": outside,
         "accepted_outside_faults": accepted,
         "sdk_sends_without_outcome_in_30_s": sum(
@@ -73,6 +76,7 @@ def for_people(run: Run, violations: Sequence[Violation], about: dict[str, Any])
     yield f"  {'events told':18} {data['events_told']:7}"
     for what, count in data["commands"].items():
         yield f"  {what:18} {count:7}"
+    yield f"tried more than once, of the plain clients' sends: {data['tried_more_than_once']}"
     share = data["accepted_outside_faults"] / max(1, data["sends_outside_faults"])
     yield f"accepted of what was sent while all was well: {share:.2%} of {data['sends_outside_faults']}"
     yield f"SDK sends without an outcome in 30 s: {data['sdk_sends_without_outcome_in_30_s']}"

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.faults.clients.client import Outcome
@@ -27,6 +29,9 @@ COMMAND_S = 90.0
 _OPEN_S = 8.0
 _PING_EVERY_S = 3.0
 _PONG_S = 6.0
+_PAUSE_S, _MOST_PAUSE_S = 0.5, 4.0
+"""The longest pause after one stream, and after many that told nothing."""
+_LEAVE_S = 1.0
 
 
 class PlainClientUnderTest:
@@ -52,7 +57,6 @@ class PlainClientUnderTest:
             transport=self._plan.transport,
             resume_after=self._cursor,
             ledger=self._told,
-            pause_s=0.1 + random.random() * 0.3,
         )
         self._client.start()
 
@@ -135,40 +139,58 @@ class _WatchedClient(PlainClient):
         transport: str,
         resume_after: str,
         ledger: "_LedgerOnDisk",
-        pause_s: float,
     ) -> None:
         super().__init__(
-            addresses,
-            user_id,
-            token,
-            transport=transport,
-            resume_after=resume_after,
-            ledger=ledger,
-            pause_s=pause_s,
+            addresses, user_id, token, transport=transport, resume_after=resume_after, ledger=ledger
         )
         self.reads = asyncio.Event()
         self.reads.set()
         self._on_disk = ledger
-        self.on_update = self._write_down
+        self.on_update = self._look_at
+        self._failures = 0
+        """Streams since the last that told everything."""
+        self._not_before_s = 0.0
+        self._leaving: asyncio.Task[None] | None = None
         self._watch = asyncio.ensure_future(self._watch_streams())
 
     async def close(self) -> None:
         self._watch.cancel()
         await super().close()
 
+    async def _pause(self) -> None:
+        bound_s = min(_MOST_PAUSE_S, _PAUSE_S * 2**self._failures)
+        self._failures += 1
+        await asyncio.sleep(max(random.uniform(0, bound_s), self._not_before_s - time.monotonic()))
+
+    def _may_send(self) -> bool:
+        return self._leaving is None and super()._may_send()
+
     async def _frames(self) -> AsyncIterator[Sequence[messaging.Update]]:
         async for frame in super()._frames():
             await self.reads.wait()
             yield frame
 
-    def _write_down(self, update: messaging.Update) -> None:
-        if update.HasField("resumed"):
+    def _look_at(self, update: messaging.Update) -> None:
+        if update.HasField("go_away") and self._leaving is None:
+            self._leaving = asyncio.ensure_future(self._leave_stream(update.go_away))
+        elif update.HasField("resumed"):
+            self._failures = 0
             self._on_disk.file.write("live")
             if update.resumed.outcome == messaging.RESUME_OUTCOME_RESET:
                 self._on_disk.file.write("gap", until=update.resumed.cursor)
 
+    async def _leave_stream(self, go_away: messaging.GoAway) -> None:
+        """Send no more, wait for outcomes, leave, and come back when told to."""
+        self._not_before_s = time.monotonic() + go_away.reconnect_after.ToMicroseconds() / 1e6
+        with suppress(TimeoutError):
+            await self.until(lambda: not self._in_flight, "outcomes", _LEAVE_S)
+        self.drop_stream()
+
     def _end_stream(self) -> None:
         super()._end_stream()
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
         self._on_disk.file.write(
             "lost", why=f"{self.endings[-1].name} {self.details[-1]}" if self.endings else ""
         )
