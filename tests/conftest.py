@@ -9,7 +9,9 @@ from tests.support.engines import cassandra, kafka, own_run_folder, run_folder
 
 __all__ = ["cassandra", "kafka", "own_run_folder", "run_folder"]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script: programs would start with it, too
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in the background of a script: programs would start with it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about the machine than about the code.
