@@ -92,7 +92,8 @@ class Talk:
             await self.accept(await self.command())
 
     async def end(self, code: grpc.StatusCode, detail: str = "") -> None:
-        if not self.frames:  # grpc's client, which still writes hello, may take an end before that for an error of its own
+        if not self.frames:
+            # grpc's client, which still writes hello, may take an end before that for an error of its own.
             await self.command()
         await self.context.abort(code, detail)
 
