@@ -1,22 +1,18 @@
 """The command line: `python -m check.connections`."""
 
 import asyncio
-import datetime
-import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import uvloop
 from rich.console import Console
 
 from check.connections import bounds, machine, plot, report
-from check.connections.coordinator import Say, measure
+from check.connections.coordinator import measure
+from check.connections.figures import write_figures
 from check.connections.options import Options, options_of, parser
+from check.connections.progress import stopping, teller
 from check.connections.result import Run, ratios
 from check.connections.targets import CELL, ECHO
 
@@ -29,7 +25,6 @@ is looked for at each of its recipients. The raw grpcio echo server is measured 
 The exit code is 1 where a message was lost, came twice or wrongly, or where a bound that was given is not met; 2 where this
 machine does not allow the run."""
 _WIDTH = 140
-_LINE_EVERY_S = 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     described = machine.description()
     try:
-        runs = uvloop.run(_measure(options, console))
-    except KeyboardInterrupt:
+        runs = uvloop.run(_measure(options, given.baseline, console))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("Stopped.")
         return 130
     limits = bounds.given_in(given)
@@ -62,65 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *bounds.unmet(limits, figures),
     ]
     Console(width=_WIDTH).print(report.table(runs))
-    print("\n".join(f"{name}: {value:g}" for name, value in figures.items() if name.endswith("_over_echo")))
+    for name, value in figures.items():
+        if name.endswith("_over_echo"):
+            print(f"{name}: {value:g}")
     if given.json:
-        _write_json(given.json, options, described, runs, figures, limits, unmet)
+        rest = {"bounds": limits, "unmet": unmet, "runs": {run.kind: run.as_json() for run in runs}}
+        write_figures(given.json, "check.connections", described, asdict(options), figures, rest, arguments)
     if given.plot:
-        given.plot.write_text(plot.svg(runs[-1], _title(options)))
+        given.plot.write_text(plot.of_run(runs[-1], _title(options)))
     for line in unmet:
         print(f"NOT MET: {line}")
     return 1 if unmet else 0
 
 
-async def _measure(options: Options, console: Console) -> list[Run]:
+async def _measure(options: Options, has_baseline: bool, console: Console) -> list[Run]:
     """The echo, unless it is not wanted, and after it the cell."""
-    task = asyncio.current_task()
-    assert task is not None
-    # Ends as Ctrl-C does: everything that was started is stopped on the way out.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with console.status("") as status:
-        say: Say = status.update if console.is_terminal else _lines(console)
-        kinds = [ECHO, CELL] if options.baseline else [CELL]
+    kinds = [ECHO, CELL] if has_baseline else [CELL]
+    with stopping(), teller(console) as say:
         return [await measure(kind, options, say) for kind in kinds]
-
-
-def _lines(console: Console) -> Say:
-    """Where no line can be written over: one now and then."""
-    last_s = -_LINE_EVERY_S
-
-    def say(text: str) -> None:
-        nonlocal last_s
-        now_s = asyncio.get_running_loop().time()
-        if now_s - last_s >= _LINE_EVERY_S:
-            last_s = now_s
-            console.print(text, highlight=False)
-
-    return say
-
-
-def _write_json(
-    path: Path,
-    options: Options,
-    described: dict[str, object],
-    runs: Sequence[Run],
-    figures: dict[str, float],
-    limits: Any,
-    unmet: Sequence[str],
-) -> None:
-    known = {
-        "program": "check.connections",
-        "command": [Path(sys.executable).name, "-m", "check.connections", *sys.argv[1:]],
-        "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": described,
-        "versions": {name: version(name) for name in ("grpcio", "uvloop")}
-        | {"python": sys.version.split()[0]},
-        "options": asdict(options),
-        "figures": figures,
-        "bounds": limits,
-        "unmet": unmet,
-        "runs": {run.kind: run.as_json() for run in runs},
-    }
-    path.write_text(json.dumps(known, indent=1) + "\n")
 
 
 def _title(options: Options) -> str:

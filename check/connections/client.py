@@ -6,7 +6,7 @@ no more than that.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cell.messaging.v1 import messaging_pb2 as messaging
@@ -20,6 +20,11 @@ MESSAGE_BYTES = 256
 _MARK = b"\x02due="
 _MARK_LENGTH = len(_MARK)
 _TEXT_BYTES = 216
+_MOST_COMMANDS, _MOST_BYTES = 32, 8_192
+"""In one frame; a command to many recipients may be larger than that alone."""
+_GAP, _CHECKPOINT = 0x8A, 0xA2
+_MOVES_CURSOR = (EVENT, RESUMED, _GAP, _CHECKPOINT)
+"""First byte of an encoded Update that moves the client's cursor (R10)."""
 _FIRST_COMMAND = 2
 """Number of the command that sends the first message; 1 is the hello."""
 
@@ -45,6 +50,13 @@ class Tally:
     """From when a message was due until its sender knew it to be durable."""
     latency: Histogram = field(default_factory=Histogram)
     """From when a message was due until a recipient had it."""
+    outbox: list[bytes] = field(default_factory=list)
+    """What the client that sends now has not put into a frame yet."""
+    outbox_bytes: int = 0
+    returned: int = 0
+    """Streams that came back after they had ended."""
+    on_lost: "Callable[[Client], None] | None" = None
+    """Brings a client back whose stream has ended; without it such a client stays away."""
     last_us: int = 0
     """When the last of them came."""
     to_itself: bool = False
@@ -55,8 +67,11 @@ class Client:
     """What a cell's client and an echo's have in common: a stream, and a ledger of message numbers."""
 
     __slots__ = (
+        "_metadata",
+        "_method",
         "_tally",
         "accepted",
+        "is_there",
         "live",
         "number",
         "received",
@@ -68,22 +83,33 @@ class Client:
 
     def __init__(self, number: int, tally: Tally, method: str, metadata: Mapping[str, str]) -> None:
         self.number = number
-        self.stream = GrpcStream(method, metadata, self.take, self._ended)
-        self.live: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
-        """Done when messages come; let go of once it is."""
+        self._method = method
+        self._metadata = metadata
+        self._tally = tally
+        self.open()
+        self.is_there = True
+        """Whether the stream has not ended."""
         self.whole = True
-        """Whether the stream has been there ever since it was live."""
+        """Whether everything since it was first live must have come: it was always there, or came back where it left."""
         self.sent, self.accepted, self.refused = Bits(), Bits(), Bits()
         self.received = Received()
-        self._tally = tally
+
+    def open(self) -> None:
+        """Make a new stream, which is yet to be connected."""
+        self.stream = GrpcStream(self._method, self._metadata, self.take, self._ended)
+        self.live: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+        """Done when messages come; let go of once it is."""
 
     def hello(self) -> None:
         """Say what opens the stream."""
         raise NotImplementedError
 
     def send(self, number: int, due_us: int, recipients: Sequence[str]) -> None:
-        """Send the message of this number."""
+        """Send the message of this number, at the latest with `flush`, which comes before another client sends."""
         raise NotImplementedError
+
+    def flush(self) -> None:
+        """Send what waits for a frame."""
 
     def take(self, frame: bytes) -> None:
         """A frame has come."""
@@ -122,25 +148,40 @@ class Client:
             self.live.set_result(None)
 
     def _ended(self, reason: str) -> None:
-        self.whole = False
+        self.is_there = False
+        tally = self._tally
         if self.live is not None and not self.live.done():
             self.live.set_exception(ConnectionError(reason))
+            return
+        tally.ended[reason] += 1
+        if tally.on_lost is None:
+            self.whole = False
         else:
-            self._tally.ended[reason] += 1
+            tally.on_lost(self)
 
 
 class CellClient(Client):
-    """A user with one stream, which says hello and sends messages."""
+    """A user with one stream, which says hello and sends messages.
 
-    __slots__ = ("_due_us",)
+    One that does not verify counts what comes, its own messages too, and looks into none of it: for load of which a
+    client's process could not look at everything.
+    """
 
-    def __init__(self, number: int, tally: Tally, token: str) -> None:
+    __slots__ = ("_cursor", "_due_us", "verifies")
+
+    def __init__(self, number: int, tally: Tally, token: str, *, verifies: bool = True) -> None:
         super().__init__(number, tally, CONNECT, {"authorization": f"Bearer {token}"})
+        self.verifies = verifies
         self._due_us: dict[int, int] = {}
+        self._cursor = ""
+        """Where it is, if it is one that comes back."""
 
     def hello(self) -> None:
-        """Events from now on."""
-        hello = messaging.Command(command_id=1, hello=messaging.Hello(live_only=True))
+        """Events from now on, or from where it was."""
+        start = (
+            messaging.Hello(resume_after=self._cursor) if self._cursor else messaging.Hello(live_only=True)
+        )
+        hello = messaging.Command(command_id=1, hello=start)
         self.stream.send(messaging.ConnectRequest(commands=[hello]).SerializeToString())
 
     def send(self, number: int, due_us: int, recipients: Sequence[str]) -> None:
@@ -153,13 +194,32 @@ class CellClient(Client):
             content=messaging.Content(text=text),
         )
         command = messaging.Command(command_id=_FIRST_COMMAND + number, send_message=message)
-        self.stream.send(messaging.ConnectRequest(commands=[command]).SerializeToString())
+        tally = self._tally
+        encoded = messaging.ConnectRequest(commands=[command]).SerializeToString()
+        if len(tally.outbox) == _MOST_COMMANDS or tally.outbox_bytes + len(encoded) > _MOST_BYTES:
+            self.flush()
+        tally.outbox.append(encoded)
+        tally.outbox_bytes += len(encoded)
+
+    def flush(self) -> None:
+        """Encoded requests, one after the other, are a request with all of their commands."""
+        tally = self._tally
+        if tally.outbox:
+            self.stream.send(b"".join(tally.outbox))
+            tally.outbox.clear()
+            tally.outbox_bytes = 0
 
     def take(self, frame: bytes) -> None:
         """Events, outcomes, and what tells that the stream is live."""
+        keeps_cursor = self._tally.on_lost is not None
         for kind, start, end in updates(frame):
+            if keeps_cursor and kind in _MOVES_CURSOR:
+                self._move(messaging.Update.FromString(frame[start:end]))
             if kind == EVENT:
-                self._has(frame, start, end)
+                if self.verifies:
+                    self._has(frame, start, end)
+                else:
+                    self._tally.delivered += 1
             elif kind == ACCEPTED:
                 accepted = messaging.Update.FromString(frame[start:end]).accepted
                 self._accept(accepted.command_id - _FIRST_COMMAND)
@@ -167,6 +227,11 @@ class CellClient(Client):
                 self._reject(messaging.Update.FromString(frame[start:end]).rejected)
             elif kind == RESUMED:
                 self._is_live()
+
+    def _move(self, update: messaging.Update) -> None:
+        self._cursor = getattr(update, update.WhichOneof("update") or "").cursor
+        if update.resumed.outcome == messaging.RESUME_OUTCOME_RESET:
+            self.whole = False  # it has another log than it had
 
     def _accept(self, number: int) -> None:
         self.accepted.add(number)

@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,10 +30,13 @@ from check.connections.recipients import Shape
 from check.histogram import Histogram
 from check.load import now_us, schedule
 from messaging_cell import runtime
+from messaging_client.backoff import Backoff
 
 REPORT_EVERY_S = 0.5
 _IP_BIND_ADDRESS_NO_PORT = 24
 """ip(7): the port is chosen when it connects, so that it must be free towards that server only."""
+_BACKOFF_S, _MAX_BACKOFF_S = 1.0, 30.0
+"""Of messaging_client/settings.py."""
 _SENT_AT_ONCE = 200
 """Before answers are looked at again, where this process is behind."""
 
@@ -55,6 +59,10 @@ class Spec:
     opening: int
     """Clients that connect at a time."""
     open_timeout_s: float
+    comes_back: bool
+    """Whether a client whose stream ends connects again, from where it was."""
+    verify_every: int
+    """Of so many clients one looks into what comes, the others count it."""
     authorities: str | None
     """PEM file; without one there is no TLS."""
     ledger_file: str
@@ -80,6 +88,10 @@ class ClientProcess:
         self._tls = ssl.create_default_context(cafile=spec.authorities) if spec.authorities else None
         if self._tls:
             self._tls.set_alpn_protocols(["h2"])
+        self._returning = Histogram()
+        """Microseconds from the end of a client's stream until it was live again."""
+        self._chance = random.Random(f"{spec.seed} {spec.first}")
+        self._returns: set[asyncio.Task[None]] = set()
         self._shape: Shape | None = None
         self._turns: Iterator[tuple[Client, int, int]] = iter(())
         self._next: tuple[Client, int, int] | None = None
@@ -90,6 +102,8 @@ class ClientProcess:
         numbers = iter(range(self._spec.first, self._spec.first + self._spec.count))
         await asyncio.gather(*(self._open_each(numbers) for _ in range(self._spec.opening)))
         runtime.settle_memory()
+        if self._spec.comes_back:
+            self._tally.on_lost = self._lost
 
     def send(self, start_us: int, phase: Phase) -> None:
         """Begin to send at this time: each client at its own part of every interval."""
@@ -112,7 +126,7 @@ class ClientProcess:
         ledgers = [
             ClientLedger(
                 client.number,
-                client.whole,
+                client.whole and client.number % self._spec.verify_every == 0,
                 client.sent.whole(),
                 client.accepted.whole(),
                 client.refused.whole(),
@@ -120,6 +134,9 @@ class ClientProcess:
             )
             for client in self._clients
         ]
+        self._tally.on_lost = None
+        for task in self._returns:
+            task.cancel()
         with open(self._spec.ledger_file, "wb") as file:
             pickle.dump(ledgers, file)
         for client in self._clients:
@@ -140,14 +157,17 @@ class ClientProcess:
             "doubled": tally.doubled,
             "out_of_order": tally.out_of_order,
             "ended": tally.ended,
+            "returned": tally.returned,
             "times": {
                 "connect": _told(self._connecting),
+                "return": _told(self._returning),
                 "late": _told(tally.late),
                 "accept": _told(tally.accept),
                 "latency": _told(tally.latency),
             },
         }
-        self._connecting, tally.late, tally.accept, tally.latency = (Histogram() for _ in range(4))
+        self._connecting, self._returning = Histogram(), Histogram()
+        tally.late, tally.accept, tally.latency = Histogram(), Histogram(), Histogram()
         return said
 
     async def _open_each(self, numbers: Iterator[int]) -> None:
@@ -165,8 +185,13 @@ class ClientProcess:
     async def _open(self, number: int) -> None:
         client = self._client(number)
         started_us = now_us()
+        await self._until_live(client)
+        self._connecting.add(now_us() - started_us)
+        self._clients.append(client)
+
+    async def _until_live(self, client: Client) -> None:
         try:
-            await self._connect(client, number)
+            await self._connect(client, client.number)
             client.hello()
             assert client.live is not None
             await client.live
@@ -174,13 +199,31 @@ class ClientProcess:
             client.stream.close()
             raise
         client.live = None
-        self._connecting.add(now_us() - started_us)
-        self._clients.append(client)
+
+    def _lost(self, client: Client) -> None:
+        task = asyncio.get_running_loop().create_task(self._come_back(client))
+        self._returns.add(task)
+        task.add_done_callback(self._returns.discard)
+
+    async def _come_back(self, client: Client) -> None:
+        """Try until it is live again, with the pauses that the SDK makes."""
+        lost_us = now_us()
+        backoff = Backoff(_BACKOFF_S, _MAX_BACKOFF_S, self._chance)
+        while not client.is_there:
+            await asyncio.sleep(backoff.failed())
+            client.open()
+            with suppress(OSError):  # a time that ran out is one, too
+                async with asyncio.timeout(self._spec.open_timeout_s):
+                    await self._until_live(client)
+                client.is_there = True
+        self._tally.returned += 1
+        self._returning.add(now_us() - lost_us)
 
     def _client(self, number: int) -> Client:
         if self._spec.kind == "echo":
             return EchoClient(number, self._tally)
-        return CellClient(number, self._tally, token(self._users[number]))
+        verifies = number % self._spec.verify_every == 0
+        return CellClient(number, self._tally, token(self._users[number]), verifies=verifies)
 
     async def _connect(self, client: Client, number: int) -> None:
         spec, loop = self._spec, asyncio.get_running_loop()
@@ -214,10 +257,14 @@ class ClientProcess:
                 break
             client, number, due_us = turn
             assert self._shape is not None
-            if client.whole:
+            if client.is_there:
                 recipients = [self._users[who] for who in self._shape.of(client.number, number)]
                 client.send(number, due_us, recipients)
             turn = next(self._turns, None)
+            if turn is None or turn[0] is not client:
+                client.flush()
+        if turn is not None:
+            turn[0].flush()
         self._go_on(turn)
 
 

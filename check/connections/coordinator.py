@@ -1,10 +1,12 @@
 """One measurement from start to end: all clients connect, then they send, and what it cost is read from outside."""
 
 import asyncio
+import os
+import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -72,24 +74,25 @@ class Measurement:
         self._options = options
         self._fleet = fleet
         self._say = say
-        self._pids = {**target.pids, CLIENTS: fleet.pids}
+        self._pids: Mapping[str, Sequence[int]] = {**target.pids, CLIENTS: fleet.pids}
         self._started_s = time.monotonic()
         self._doing = "waiting"
         self._before = Seen()
 
     async def connect(self) -> Connected:
         """Connect all clients, and watch them for a while. Those that fail are counted and left out."""
-        empty, empty_kernel_kb = self._usages(), kernel_kb()
+        empty, empty_kernel_kb = self.usages(), kernel_kb()
         self._doing = "connecting"
         started_s = time.monotonic()
         self._fleet.tell("connect")
         await self._fleet.done("connect")
         took_s = time.monotonic() - started_s
+        connecting = _cpu_us(empty, self.usages())
         self._doing = "idle"
         await asyncio.sleep(_calm_s(self._options))
-        full, full_kernel_kb = self._usages(), kernel_kb()
+        full, full_kernel_kb = self.usages(), kernel_kb()
         await asyncio.sleep(self._options.idle_s)
-        idle = _cpu_us(full, self._usages())
+        idle = _cpu_us(full, self.usages())
         await self._fleet.reported()
         seen = self._fleet.seen()
         live = max(seen.counts["connected"], 1)
@@ -99,6 +102,7 @@ class Measurement:
             failed=dict(seen.failed),
             seconds=took_s,
             times=self._fleet.take_times()["connect"],
+            cpu_us=connecting,
             kb_per_stream=(full[holder].rss_kb - empty[holder].rss_kb) / live,
             client_kb_per_stream=(full[CLIENTS].rss_kb - empty[CLIENTS].rss_kb) / live,
             kernel_kb_per_stream=(full_kernel_kb - empty_kernel_kb) / live,
@@ -107,10 +111,10 @@ class Measurement:
 
     async def send(self, phase: Phase) -> Sent:
         """Let all clients send, and wait until all of it has come, or nothing comes any more."""
-        before, earlier = self._usages(), self._fleet.seen()
+        before, earlier = self.usages(), self._fleet.seen()
         self._doing = "sending"
         took_s = await self._until_come(phase, earlier)
-        after = self._usages()
+        after = self.usages()
         await self._fleet.reported()
         seen = self._fleet.seen()
         counts = Counter(seen.counts)
@@ -140,10 +144,10 @@ class Measurement:
 
     async def watch(self) -> None:
         """Write down every second, until cancelled. Raises where something has ended by itself."""
-        last, last_s, last_seen = self._usages(), time.monotonic(), self._fleet.seen()
+        last, last_s, last_seen = self.usages(), time.monotonic(), self._fleet.seen()
         while True:
             await asyncio.sleep(_SAMPLE_S)
-            now, now_s, seen = self._usages(), time.monotonic(), self._fleet.seen()
+            now, now_s, seen = self.usages(), time.monotonic(), self._fleet.seen()
             moment = self._moment(last, now, now_s - last_s, last_seen, seen)
             self.moments.append(moment)
             self._say(f"{self.target.kind}: {self._doing}, {_progress(moment, seen)}")
@@ -168,7 +172,17 @@ class Measurement:
             await asyncio.sleep(0.1)
         return max((fleet.seen().last_us - start_us) / 1e6, 1e-3)
 
-    def _usages(self) -> Usages:
+    def kill(self, pid: int) -> None:
+        """Kill -9 one process of what is measured; what it has used counts no more."""
+        self._pids = {role: [one for one in pids if one != pid] for role, pids in self._pids.items()}
+        os.kill(pid, signal.SIGKILL)
+
+    def seen(self) -> Seen:
+        """What the clients have counted so far."""
+        return self._fleet.seen()
+
+    def usages(self) -> Usages:
+        """What each role has used so far."""
         return {role: usage_of_all(pids) for role, pids in self._pids.items()}
 
     def _moment(self, last: Usages, now: Usages, took_s: float, before: Seen, seen: Seen) -> Moment:
@@ -213,6 +227,8 @@ def _specs(target: Target, options: Options, folder: Path) -> list[Spec]:
             seed=options.seed,
             opening=options.opening,
             open_timeout_s=options.open_timeout_s,
+            comes_back=options.comes_back,
+            verify_every=options.verify_every,
             authorities=authorities,
             ledger_file=str(folder / f"ledger-{first}"),
         )

@@ -15,7 +15,7 @@ from check.connections.client_process import Spec, command, spec_line
 from check.connections.ledger import ClientLedger
 from check.histogram import Histogram
 
-TIMES = ("connect", "late", "accept", "latency")
+TIMES = ("connect", "late", "accept", "latency", "return")
 _STOP_S = 30.0
 _MAX_LINE_BYTES = 1 << 24
 

@@ -12,7 +12,7 @@ class ClientLedger(NamedTuple):
 
     number: int
     whole: bool
-    """Whether its stream was there all the time. What came to one that was not is not judged."""
+    """Whether its stream was there all the time and it looked at all that came. What came to another one is not judged."""
     sent: int
     accepted: int
     refused: int

@@ -37,7 +37,10 @@ class Options:
     idle_s: float
     """How long the streams are watched before anything is sent."""
     seed: int
-    baseline: bool
+    comes_back: bool = False
+    """Whether a client whose stream ends connects again, from where it was."""
+    verify_every: int = 1
+    """Of so many clients one looks into what comes, the others count it."""
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -61,6 +64,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--open-timeout-s", type=float, default=30.0, help="for one client to be live")
     add("--settle-s", type=float, default=10.0, help="of silence until what has not come is lost")
     add("--idle-s", type=float, default=5.0, help="for which the streams are watched before anything is sent")
+    add("--verify-every", type=int, default=1, help="of so many clients one looks into what comes")
     add("--seed", type=int, default=1, help="of all that is left to chance")
     add("--baseline", action=argparse.BooleanOptionalAction, default=True, help="measure the raw echo first")
     add("--anyway", action="store_true", help="start even where the machine allows too little")
@@ -95,7 +99,7 @@ def options_of(given: argparse.Namespace) -> Options:
         settle_s=given.settle_s,
         idle_s=given.idle_s,
         seed=given.seed,
-        baseline=given.baseline,
+        verify_every=given.verify_every,
     )
 
 

@@ -27,6 +27,9 @@ def _rows(run: Run) -> Mapping[str, str]:
         "failed": _reasons(connected.failed),
         "ended later": _reasons(sent.ended),
         "connected in": f"{connected.seconds:,.1f} s, {connected.live / connected.seconds:,.0f} a second",
+        "CPU a stream that connects, µs": _by_role(
+            {role: us / max(connected.live, 1) for role, us in connected.cpu_us.items()}, ",.0f"
+        ),
         f"live after, ms: {', '.join(_PERCENTILES)}": _of(connected.times),
         "messages sent": f"{sent.sent:,} in {sent.seconds:,.1f} s, {sent.sent / sent.seconds:,.0f} a second",
         "rejected": _reasons(sent.rejected),

@@ -42,6 +42,8 @@ class Connected:
     seconds: float
     times: Histogram
     """Microseconds until a client was live."""
+    cpu_us: Mapping[str, float]
+    """By role, for all of them to connect."""
     kb_per_stream: float
     """Of the processes that hold them."""
     client_kb_per_stream: float
@@ -56,6 +58,8 @@ class Connected:
             "connected": self.live,
             "failed": sum(self.failed.values()),
             "connects_per_s": self.live / self.seconds,
+            "connect_cpu_us": sum(us for role, us in self.cpu_us.items() if role != CLIENTS)
+            / max(self.live, 1),
             "connect_p50_ms": self.times.percentile(50) / 1e3,
             "connect_p99_ms": self.times.percentile(99) / 1e3,
             "kb_per_stream": self.kb_per_stream,
