@@ -87,10 +87,8 @@ class CassandraStore(HistoryStore):
         await self._session.in_writer(write)
 
     async def register(self, conversation_id: str, participants: tuple[str, ...]) -> None:
-        """See HistoryStore."""
-        await self._session.in_writer(
-            lambda writer: self._writes.register(writer, conversation_id, participants)
-        )
+        """See HistoryStore. Does not wait for the writer's thread: a first message's sender does."""
+        await self._session.rows(*self._writes.registration(conversation_id, participants))
 
     async def participants(self, conversation_ids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         """See HistoryStore."""

@@ -133,7 +133,10 @@ class CassandraSession:
     async def rows(
         self, statement: PreparedStatement, values: Sequence[object], max_bytes: int | None = None
     ) -> list[Row]:
-        """All rows that a query gives. Raises TooLarge once its blobs are more than `max_bytes`, StoreUnavailable."""
+        """All rows that a query gives, none of a write. Raises TooLarge once its blobs are more than `max_bytes`.
+
+        Raises StoreUnavailable, StoreError. Beside `in_writer`, for writes of one row that many callers wait for.
+        """
         with told_as_store_errors():
             for _ in range(_BUSY_TRIES):
                 await self._reads.acquire()
@@ -252,7 +255,8 @@ class _Query:
         self._response = session.execute_async(statement, values)
         self._response.add_callbacks(self._page, self._fail)
 
-    def _page(self, rows: Sequence[Row]) -> None:
+    def _page(self, rows: Sequence[Row] | None) -> None:
+        rows = rows or ()  # None is the answer to a write
         self._rows += rows
         if self._max_bytes is not None:
             self._bytes += sum(len(value) for row in rows for value in row if type(value) is bytes)

@@ -81,10 +81,11 @@ class Writes:
         self._said: dict[int, _Start] = {}
         """From where on each partition of the log was last said to be there in full."""
 
-    def register(self, writer: Writer, conversation_id: str, participants: Sequence[str]) -> None:
-        """HistoryStore.register."""
-        row = _Row("conversations", (conversation_id, "\n".join(participants)))
-        writer.run(self._by_node(writer, [row]))
+    def registration(
+        self, conversation_id: str, participants: Sequence[str]
+    ) -> tuple[PreparedStatement, tuple[object, ...]]:
+        """What HistoryStore.register runs: a statement and its values."""
+        return self._prepared["conversations"], (conversation_id, "\n".join(participants))
 
     def write(self, writer: Writer, batch: Batch, epoch: int) -> None:
         """HistoryStore.write; `epoch` is the number of the batch's incarnation."""

@@ -1,6 +1,7 @@
 """What the store in Cassandra owes beyond the port: its keyspace, its buckets, and a node that goes and comes back."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -111,6 +112,21 @@ class TestOpen:
         await migrate(settings, copies=1)
         assert await store.participants([PAIR]) == {PAIR: ("ann", "bob")}
         await store.close()
+
+    async def test_registrations_wait_neither_for_writes_nor_for_one_another(
+        self, store: CassandraStore
+    ) -> None:
+        """While the writer is busy with a batch, hundreds of conversations are registered: first messages wait for them."""
+        batch_ends = threading.Event()
+        writing = asyncio.create_task(store._session.in_writer(lambda _: batch_ends.wait(60)))
+        names = [f"{number:022}" for number in range(300)]
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(store.register(name, ("ann", "bob")) for name in names))
+        finally:
+            batch_ends.set()
+            await writing
+        assert len(await store.participants(names)) == len(names)
 
     async def test_nobody_there(self) -> None:
         """A node that does not answer is told as unavailable, with its address, not after minutes."""
