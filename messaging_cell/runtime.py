@@ -17,9 +17,10 @@ without a thread hop. Measured with grpcio 1.85.1 on uvloop: an echo over 50 str
 it, 54 to 60 without. It belongs to grpcio's version: measure again when that moves. Without it, or where grpc does not know
 it, everything works as well, slower."""
 
-_GC_THRESHOLDS = (50_000, 20, 50)
-"""The cell makes few cycles and keeps many objects alive, one set per stream; collecting as often as Python would by default
-visits all of them again and again."""
+_GC_THRESHOLDS = (20_000, 2, 1_000)
+"""A stream is some 64 objects that live long and leave no cycles; what does, as a call that begins, does at once. So what is
+young is collected in small lots, 2 to 20 ms for up to 60,000 objects, and all of it next to never: 16,000 streams stand
+still for 0.4 s then, and for more where others use the machine."""
 
 
 def prepare() -> None:
