@@ -31,4 +31,4 @@ def write_figures(
         "figures": dict(figures),
         **rest,
     }
-    path.write_text(json.dumps(known, indent=1) + "\n")
+    path.write_text(json.dumps(known) + "\n")
