@@ -11,6 +11,10 @@ STEADY, SHORT, LONG, STALLS = "steady", "short", "long", "stalls"
 """Habits: always there; leaves for moments; leaves for long; takes nothing for moments."""
 NAMES = ("ann", "bob", "cy", "dee", "eve", "fay", "gus", "hal")
 EVERYBODY = "everybody"
+FENCE = "fence"
+"""How the id ends of the message that each client sends to everybody when all else is done."""
+BAD = "bad"
+"""How the id ends of a message that no cell may take."""
 _HABITS = (STEADY, SHORT, LONG, STALLS, STEADY)
 _GHOSTS = tuple(f"ghost{n}" for n in range(12))
 """Users without a client, who make a place wide."""

@@ -11,11 +11,10 @@ from typing import Self
 
 from check.cells import token
 from check.faults import history_reader, plan
-from check.faults.clients.person import FENCE
 from check.faults.ledger import LedgerFile
 from check.faults.nemesis import Nemesis
 from check.faults.parts import Parts
-from check.faults.plan import NAMES, Plan
+from check.faults.plan import FENCE, NAMES, Plan
 from check.faults.run import FAULTS_FILE, PLAN_FILE
 from check.faults.schedule import Fault
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from check.faults import plan as plans
-from check.faults.clients.person import FENCE
 from check.faults.ledger import MESSAGE, REACTION, READ, Event, Ref
-from check.faults.plan import EVERYBODY, ClientPlan
+from check.faults.plan import BAD, EVERYBODY, FENCE, ClientPlan
 from check.faults.run import FAULTS_FILE, FOLLOWER, HISTORY, PLAN_FILE
 
 Lines = dict[str, list[dict[str, Any]]]
@@ -78,7 +77,7 @@ class HonestRun:
         elif kind < 0.35 and known:
             self._read(client, self._chance.choice(known), place)
         elif kind < 0.4:
-            id_ = f"{self._id(client)}-bad"
+            id_ = f"{self._id(client)}-{BAD}"
             self._ask(client, "send", id_, "refused", place=place, text="never", reply_to=None)
         else:
             reply_to = self._chance.choice(known) if known and kind > 0.9 else None

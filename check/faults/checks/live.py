@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from check.faults.clients.person import FENCE
+from check.faults.plan import FENCE
 from check.faults.run import Run, Violation, is_message
 
 

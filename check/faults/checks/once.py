@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from check.faults.ledger import ACCEPTED, REACTION, REFUSED, UNKNOWN
+from check.faults.ledger import ACCEPTED, REACTION, REFUSED, UNKNOWN, Ref
 from check.faults.run import Command, Run, Told, Violation, is_message
 
 
@@ -74,22 +74,31 @@ def _as_given(run: Run, owner: str, events: Sequence[Told]) -> Iterator[Violatio
             yield Violation("I5", what, [command.line, each.line])
 
 
+Change = tuple[Ref, str, bool]
+"""Of a reaction: message, key, and whether it was taken back."""
+
+
 def _reactions(run: Run) -> Iterator[Violation]:
     """An accepted change of a reaction is one event of its user; one of unknown outcome is one or none."""
     for user, events in run.reference.items():
-        changes = Counter(
+        changes: Counter[Change] = Counter(
             (each.event.ref, each.event.text, each.event.removed)
             for each in events
             if each.event.kind == REACTION and each.event.user == user
         )
-        asked: dict[object, list[Command]] = defaultdict(list)
+        asked: dict[Change, list[Command]] = defaultdict(list)
         for command in run.commands:
             if command.line.kind == "react" and command.user == user:
-                asked[command.ref, command.line.data["key"], command.line.data["removed"]].append(command)
+                data = command.line.data
+                asked[command.ref, str(data["key"]), bool(data["removed"])].append(command)
         for change in changes.keys() | asked.keys():
             commands = asked.get(change, [])
             least = sum(command.result == ACCEPTED for command in commands)
             most = least + sum(command.result == UNKNOWN for command in commands)
-            if not least <= changes[change] <= most:  # type: ignore[index]
-                what = f"{changes[change]} events of {user}'s reaction {change}, accepted {least}, possible {most}"  # type: ignore[index]
+            if not least <= changes[change] <= most:
+                ref, key, removed = change
+                what = (
+                    f"{user}'s reaction {key} to {ref.id}, removed: {removed}, was told {changes[change]} times; "
+                    f"accepted {least}, possible {most}"
+                )
                 yield Violation("I5", what, [line for command in commands for line in command.lines])

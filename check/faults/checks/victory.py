@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from check.faults.ledger import Line
+from check.faults.plan import BAD
 from check.faults.run import Command, Injected, Run, Violation
 
 LEAST_ACCEPTED = 0.99
@@ -33,7 +34,7 @@ def _gaps(run: Run) -> Iterator[Violation]:
 
 def is_meant_to_be_refused(command: Command) -> bool:
     """Whether no cell may take it."""
-    return command.id.endswith("-bad")
+    return command.id.endswith(BAD)
 
 
 def outside_faults(run: Run, line: Line) -> bool:

@@ -6,10 +6,8 @@ from collections import deque
 
 from check.faults.clients.client import ClientUnderTest, Outcome
 from check.faults.ledger import MESSAGE, Event, Ref
-from check.faults.plan import EVERYBODY, LONG, SHORT, STALLS, ClientPlan, Plan
+from check.faults.plan import BAD, EVERYBODY, FENCE, LONG, SHORT, STALLS, ClientPlan, Plan
 
-FENCE = "fence"
-"""In the id of the message that each client sends to everybody when all else is done."""
 _HABIT_EVERY_S = {SHORT: 12.0, LONG: 60.0, STALLS: 15.0}
 _HABIT_S = {SHORT: (0.2, 4.0), LONG: (20.0, 45.0), STALLS: (2.0, 8.0)}
 _KEYS = ("👍", "🎉", "❤️")
@@ -107,7 +105,7 @@ class Person:
 
     async def _send_refused(self, place: str) -> None:
         """What no cell may take: nobody can be called so."""
-        id_ = f"{self._id()}-bad"
+        id_ = f"{self._id()}-{BAD}"
         await self._send_text(place, id_, f"{place} {id_} never", [*self._to(place), "no body"], None)
 
     async def _send_text(self, place: str, id_: str, text: str, to: list[str], reply_to: Ref | None) -> None:
