@@ -41,7 +41,7 @@ def main() -> int:
         say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
         for line in [*parts.notes, *map(str, faults)]:
             print(f"         {line}")
-        plan = trial.make_plan(arguments.seed, parts, arguments.users, arguments.pause)
+        plan = trial.make_plan(arguments.seed, parts, arguments.users, arguments.pause, arguments.restless)
         try:
             asyncio.run(trial.run(folder, plan, parts, faults, arguments.minutes, say))
         except (ClientsFailed, CellDown, HistoryNotWhole) as error:
@@ -79,6 +79,12 @@ def _arguments() -> argparse.Namespace:
         type=float,
         default=0.7,
         help="seconds between a client's commands, on average (default: 0.7)",
+    )
+    parser.add_argument(
+        "--restless",
+        type=float,
+        default=1.0,
+        help="how much more often than usual clients come and go (default: 1)",
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="KIND", help="only such faults; repeatable"

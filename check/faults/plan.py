@@ -50,6 +50,8 @@ class Plan:
     """By user."""
     pause_s: float
     """Between what a client does, on average."""
+    restless: float = 1.0
+    """How much more often than usual clients come and go, or stall."""
 
     @property
     def users(self) -> list[str]:
@@ -68,11 +70,18 @@ def load(path: Path) -> Plan:
     return Plan(**data)
 
 
-def make(seed: int, addresses: Sequence[str], tokens: Mapping[str, str], users: int, pause_s: float) -> Plan:
+def make(
+    seed: int,
+    addresses: Sequence[str],
+    tokens: Mapping[str, str],
+    users: int,
+    pause_s: float,
+    restless: float = 1.0,
+) -> Plan:
     """A plan of so many users, each with two or three clients, of which half are the SDK's."""
     chance = random.Random(f"plan {seed}")
     names = list(NAMES[:users])
-    return Plan(seed, _clients(chance, names), _places(chance, names), addresses, tokens, pause_s)
+    return Plan(seed, _clients(chance, names), _places(chance, names), addresses, tokens, pause_s, restless)
 
 
 def _clients(chance: random.Random, users: Sequence[str]) -> list[ClientPlan]:

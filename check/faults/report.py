@@ -6,6 +6,7 @@ from typing import Any
 
 from check.faults.checks.victory import accepted_outside_faults, hits
 from check.faults.ledger import UNKNOWN
+from check.faults.memory import growth
 from check.faults.plan import SDK
 from check.faults.recovery import percentile, times
 from check.faults.run import Run, Violation
@@ -50,6 +51,7 @@ def as_json(run: Run, violations: Sequence[Violation], about: dict[str, Any]) ->
         "streams_lost": sum(line.kind == "lost" for lines in run.clients.values() for line in lines),
         "ended_by_themselves": [dict(line.data) for line in run.faults if line.kind == "ended"],
         "recovery": by_kind,
+        "memory": [found._asdict() for found in growth(run.faults)],
         "violations": [
             {
                 "invariant": found.invariant,
@@ -90,6 +92,11 @@ def for_people(run: Run, violations: Sequence[Violation], about: dict[str, Any])
             f" {found['streams_lost']:9}"
             if found
             else "     0"
+        )
+    for found in data["memory"]:
+        yield (
+            f"memory of {found['name']} in {found['lasted_s'] / 60:.0f} minutes: {found['rss_kb'] / 1024:.0f} MiB, "
+            f"{found['percent_an_hour']:+.2f} % an hour over the later three quarters"
         )
     for ended in data["ended_by_themselves"]:
         yield f"ended by itself: {ended['name']}: {ended['why'].strip().splitlines()[-1:]}"

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from check.cells import token
-from check.faults import history_reader, plan
+from check.faults import history_reader, memory, plan
 from check.faults.ledger import LedgerFile
 from check.faults.nemesis import Nemesis
 from check.faults.parts import Parts
@@ -89,10 +89,10 @@ class ClientProcess:
         return self._folder / f"clients-{self._software}.log"
 
 
-def make_plan(seed: int, parts: Parts, users: int, pause_s: float) -> Plan:
+def make_plan(seed: int, parts: Parts, users: int, pause_s: float, restless: float) -> Plan:
     """Who takes part, with tokens for a day."""
     tokens = {user: token(user) for user in NAMES[:users]}
-    return plan.make(seed, parts.addresses, tokens, users, pause_s)
+    return plan.make(seed, parts.addresses, tokens, users, pause_s, restless)
 
 
 async def run(
@@ -105,13 +105,16 @@ async def run(
 ) -> None:
     """Leaves all ledgers in the folder. Raises ClientsFailed, CellDown, HistoryNotWhole."""
     plan.save(folder / PLAN_FILE)
-    nemesis = Nemesis(parts, LedgerFile(folder / FAULTS_FILE), plan.seed)
+    ledger = LedgerFile(folder / FAULTS_FILE)
+    nemesis = Nemesis(parts, ledger, plan.seed)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(nemesis.stop)
         await nemesis.start()
         clients = [await stack.enter_async_context(ClientProcess(folder, software)) for software in SOFTWARE]
         await _all(clients, "start", _START_S)
         say("all clients are live")
+        watching = asyncio.create_task(memory.watch(parts, ledger))
+        stack.callback(watching.cancel)
         async with history_reader.Followers(folder, plan):
             await _break(nemesis.run(faults, say), clients, minutes)
         await _all(clients, "stop", _STOP_S)

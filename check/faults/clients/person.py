@@ -154,7 +154,7 @@ class Person:
 
     def _until_habit(self) -> float:
         every_s = _HABIT_EVERY_S.get(self.client.habit)
-        return self._chance.expovariate(1 / every_s) if every_s else float("inf")
+        return self._chance.expovariate(self._plan.restless / every_s) if every_s else float("inf")
 
     async def _stopped_within(self, seconds: float) -> bool:
         try:
