@@ -43,8 +43,8 @@ _COLUMNS: Final = {
 }
 _BATCH_STATEMENTS = 10
 """Of several partitions: with more Cassandra warns, by default, and managed services refuse more than 30."""
-_BATCH_BYTES = 16 * 1024
-"""Of several partitions, together, unless one row is larger: Cassandra refuses 50 KiB by default."""
+_BATCH_BYTES = 4 * 1024
+"""Of several partitions, together, unless one row is larger: with 5 KiB Cassandra warns, by default, for each batch."""
 _MUTATION_BYTES = 128 * 1024
 """Of one partition, together, unless one row is larger: what flows well; a mutation may be 16 MiB by default."""
 _ROW_BYTES = 100
