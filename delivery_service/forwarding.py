@@ -1,20 +1,24 @@
 """Copies to other partitions (R1, R6): in order, without a hole, whatever becomes of single appends."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from cell.log.v1 import record_pb2 as log
 from event_log.port import Fate, NewRecord
 from messaging_core.wire import field, varint
+from telemetry.tracing import MOST_SPANS, Span, SpanKind, Tracer, of_record
 
 _RECORD_COPY_TAG = b"\x12"  # Record.copy = 2
 _COPY_LOGGED_TAG = b"\x0a"  # Copy.logged = 1
 _SOURCE_OFFSET_TAG = b"\x18"  # Copy.source_offset = 3
 _PREVIOUS_OFFSET_TAG = b"\x20"  # Copy.previous_offset = 4
+_HOP_TAG = b"\x32"  # Copy.traceparent = 6
 _FEW = 16
 """So many users' names are remembered encoded."""
+_NO_SPANS: Mapping[int, Span] = {}
 _PARCEL_BYTES = 250
 """What a copy costs beside its bytes."""
 
@@ -35,14 +39,18 @@ class ForwardingSettings:
 class Parcel:
     """One copy on its way."""
 
-    __slots__ = ("fate", "forwarder", "lane", "origin_offset", "value")
+    __slots__ = ("fate", "forwarder", "lane", "origin_offset", "span", "value")
 
-    def __init__(self, forwarder: "Forwarder", lane: "_Lane", origin_offset: int, value: bytes) -> None:
+    def __init__(
+        self, forwarder: "Forwarder", lane: "_Lane", origin_offset: int, value: bytes, span: Span | None
+    ) -> None:
         self.forwarder = forwarder
         """Whose it is: one batch of the log may hold copies of many."""
         self.lane = lane
         self.origin_offset = origin_offset
         self.value = value
+        self.span = span
+        """Until it is durable, where it is traced."""
         self.fate: Fate | None = None
 
 
@@ -82,13 +90,14 @@ class Forwarder:
     settled, in the same order and with the same chain; readers drop what they have already. Other targets go on.
     """
 
-    __slots__ = ("_lanes", "_settings", "_source_field", "_unsent", "partition", "queued_bytes")
+    __slots__ = ("_lanes", "_settings", "_source_field", "_tracer", "_unsent", "partition", "queued_bytes")
 
-    def __init__(self, partition: int, settings: ForwardingSettings) -> None:
+    def __init__(self, partition: int, settings: ForwardingSettings, tracer: Tracer | None = None) -> None:
         self.queued_bytes = 0
         """Size of the copies that are not known to be durable."""
         self.partition = partition
         self._settings = settings
+        self._tracer = tracer
         self._source_field = log.Copy(source_partition=partition).SerializeToString()
         self._lanes: dict[int, _Lane] = {}
         self._unsent: dict[int, _Lane] = {}
@@ -109,22 +118,30 @@ class Forwarder:
         return any(lane.in_flight for lane in self._lanes.values())
 
     def forward(
-        self, offset: int, logged: log.LoggedEvent, recipients: Mapping[int, tuple[str, ...]]
+        self,
+        offset: int,
+        logged: log.LoggedEvent,
+        recipients: Mapping[int, tuple[str, ...]],
+        traceparent: str = "",
     ) -> None:
         """Queue one copy of the effective origin at `offset` for each target, naming its recipients there.
 
-        Origins come in order, each once.
+        Origins come in order, each once. `traceparent` is the context of what is done here; empty if it is not traced.
         """
         head = field(_COPY_LOGGED_TAG, logged.SerializeToString()) + self._source_field
         at = _SOURCE_OFFSET_TAG + varint(offset)
+        spans = self._spans(recipients, traceparent) if traceparent else _NO_SPANS
         for target, users in recipients.items():
             lane = self._lanes.get(target)
             if lane is None:
                 lane = self._lanes[target] = _Lane(target)
             named = _encode_few(users) if len(users) <= _FEW else _encode_recipients(users)
             copy = b"".join((head, at, lane.previous_field, named))
+            span = spans.get(target)
+            if traceparent:
+                copy += field(_HOP_TAG, (span.traceparent if span is not None else traceparent).encode())
             value = field(_RECORD_COPY_TAG, copy)
-            lane.parcels.append(Parcel(self, lane, offset, value))
+            lane.parcels.append(Parcel(self, lane, offset, value, span))
             lane.previous_field = _PREVIOUS_OFFSET_TAG + varint(offset)
             self.queued_bytes += len(value) + _PARCEL_BYTES
             self._unsent[target] = lane
@@ -154,6 +171,15 @@ class Forwarder:
         heads = [lane.parcels[0].origin_offset for lane in self._lanes.values() if lane.parcels]
         return min(heads, default=position)
 
+    def _spans(self, targets: Iterable[int], parent: str) -> Mapping[int, Span]:
+        tracer = self._tracer
+        if tracer is None:
+            return _NO_SPANS
+        return {
+            target: tracer.start("send log", SpanKind.PRODUCER, parent, of_record("send", "send", target, {}))
+            for target in islice(targets, MOST_SPANS)
+        }
+
     def _take_lane(self, lane: _Lane, records: list[NewRecord[Parcel]]) -> None:
         parcels, bound = lane.parcels, self._settings.in_flight_bytes
         while lane.sent < len(parcels) and lane.in_flight_bytes < bound:
@@ -169,7 +195,10 @@ class Forwarder:
         """Forget copies that are durable and have no hole before them."""
         parcels = lane.parcels
         while parcels and parcels[0].fate is Fate.APPENDED:
-            self.queued_bytes -= len(parcels.popleft().value) + _PARCEL_BYTES
+            parcel = parcels.popleft()
+            if parcel.span is not None:
+                parcel.span.end()
+            self.queued_bytes -= len(parcel.value) + _PARCEL_BYTES
             lane.sent -= 1
             lane.backoff_s = 0.0
 

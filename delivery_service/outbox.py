@@ -37,9 +37,11 @@ class Outbox:
         """Say that it no longer does."""
         self.messages.append(link.OwnerMessage(release=link.Release(partition=partition)))
 
-    def routed(self, partition: int, event: PositionedEvent, numbers: Sequence[int] | None) -> None:
+    def routed(
+        self, partition: int, event: PositionedEvent, numbers: Sequence[int] | None, traceparent: str = ""
+    ) -> None:
         """Tell an event to the users with these numbers, or to everyone of the partition."""
-        self.messages.append(Routed(partition, event, numbers))
+        self.messages.append(Routed(partition, event, numbers, traceparent))
 
     def reply(
         self,

@@ -20,6 +20,7 @@ from event_log.port import Assignment, Commit, LogRecord
 from event_log.reader import PartitionReader, Reading, Verdict, event_time_us
 from messaging_core.cursor import Cursor, incarnation_bytes
 from messaging_core.events import PositionedEvent, gap_piece, positioned
+from telemetry.tracing import Span, SpanKind, Tracer, of_record
 
 ATTACHED = link.ATTACH_OUTCOME_ATTACHED
 PARTIAL = link.ATTACH_OUTCOME_PARTIAL
@@ -57,6 +58,7 @@ class OwnedPartition:
         partition_count: int,
         partition_of: Callable[[str], int],
         settings: DeliverySettings,
+        tracer: Tracer | None = None,
     ) -> None:
         """Start to own a partition. Raises event_log.port.LogError where PartitionReader does."""
         self.number = assignment.partition
@@ -66,7 +68,8 @@ class OwnedPartition:
         """Where reading starts."""
         self.position = self._reader.tail_start
         """One above the last record read."""
-        self.forwarder = Forwarder(self.number, settings.forwarding)
+        self.forwarder = Forwarder(self.number, settings.forwarding, tracer)
+        self._tracer = tracer
         self.rereads: list[Asked] = []
         """Attaches that need records from the log again; see `reread`."""
         self._window = Window(self._reader.exact_from, settings.window_bytes)
@@ -118,16 +121,33 @@ class OwnedPartition:
         offset, logged = reading.offset, reading.logged
         if offset < self._reader.exact_from:  # replayed for the reader's sake alone
             return
+        span = self._span(reading) if self._tracer is not None else None
+        traceparent = span.traceparent if span is not None else ""
         here = reading.recipients
         if reading.origin is not None:
             spread = _spread_few if len(here) <= _FEW else _spread
             here, elsewhere = spread(here, self.number, self._partition_of)
             if elsewhere and offset >= self._acts_from:
-                self.forwarder.forward(offset, logged, elsewhere)
+                self.forwarder.forward(offset, logged, elsewhere, traceparent)
         event = positioned(logged, self._incarnation, self.number, offset, reading.time_us, reading.event)
-        self._tell(event, here)
+        self._tell(event, here, traceparent)
+        if span is not None:
+            span.end()
 
-    def _tell(self, event: PositionedEvent, users: Sequence[str] | None) -> None:
+    def _span(self, reading: Reading) -> Span | None:
+        """What is done with a record here, if it is traced and this acts on it."""
+        assert self._tracer is not None
+        if not reading.traceparent or reading.offset < self._acts_from:
+            return None
+        attributes = of_record(
+            "process",
+            "process",
+            self.number,
+            {"messaging.consumer.group.name": "delivery", "cell.log.offset": reading.offset},
+        )
+        return self._tracer.start("process log", SpanKind.CONSUMER, reading.traceparent, attributes)
+
+    def _tell(self, event: PositionedEvent, users: Sequence[str] | None, traceparent: str = "") -> None:
         offset = event.offset
         self._window.add(event, users)
         if offset < self._acts_from:
@@ -137,7 +157,7 @@ class OwnedPartition:
                 outbox.routed(self.number, event, None)
         else:
             for outbox, numbers in self._interest.numbers(users).items():
-                outbox.routed(self.number, event, numbers)
+                outbox.routed(self.number, event, numbers, traceparent)
 
     def _take_other(self, reading: Reading) -> None:
         if reading.verdict is Verdict.UNREADABLE:

@@ -28,6 +28,7 @@ from event_log.port import (
     Settled,
     Truncated,
 )
+from telemetry.tracing import Tracer
 
 GROUP = "delivery"
 HISTORY_GROUP = "history"
@@ -48,11 +49,17 @@ class DeliveryService:
     """
 
     def __init__(
-        self, *, log: EventLog, settings: DeliverySettings, targets: Iterable[LinkTarget] = ()
+        self,
+        *,
+        log: EventLog,
+        settings: DeliverySettings,
+        targets: Iterable[LinkTarget] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         """Links are kept to `targets`, and to those that are added later."""
         self._log = log
         self._settings = settings
+        self._tracer = tracer
         self._owned: dict[int, OwnedPartition] = {}
         self._claimed: set[int] = set()
         self._paused: set[int] = set()
@@ -180,6 +187,7 @@ class DeliveryService:
             partition_count=self._log.partition_count,
             partition_of=self._log.partition_of,
             settings=self._settings,
+            tracer=self._tracer,
         )
         self._owned[assignment.partition] = partition
         self._consumer.seek(assignment.partition, partition.seek_to)

@@ -99,6 +99,12 @@ class Reading:
         self.copy: log.Copy | None = None
 
     @property
+    def traceparent(self) -> str:
+        """Trace context of what appended it; empty unless the cell traces it."""
+        record = self.origin if self.origin is not None else self.copy
+        return record.traceparent if record is not None else ""
+
+    @property
     def counted(self) -> bool:
         """Whether it counts for R1 and R3, be its event readable or not: what comes after it is decided with it."""
         return self.origin is not None or self.copy is not None

@@ -36,6 +36,8 @@ from messaging_core.events import HistoryUnavailable
 from messaging_core.grpc_status import abort
 from messaging_core.identity import Authenticator, TokenInvalid, identify
 from messaging_core.refusals import Refused
+from telemetry.trace_context import traceparent_of
+from telemetry.tracing import Span, SpanKind, Tracer
 
 _log = logging.getLogger(__name__)
 _SERVICE = history.DESCRIPTOR.services_by_name["HistoryService"]
@@ -56,9 +58,15 @@ class HistoryApi:
     """Answers the five calls of the History service. Only participants read; to others a conversation does not exist."""
 
     def __init__(
-        self, store: HistoryStore, log: EventLog, authenticator: Authenticator, settings: HistorySettings
+        self,
+        store: HistoryStore,
+        log: EventLog,
+        authenticator: Authenticator,
+        settings: HistorySettings,
+        tracer: Tracer | None = None,
     ) -> None:
         """Answer from `store`, which holds what `log` says."""
+        self._tracer = tracer
         self._store = store
         self._log = log
         self._authenticator = authenticator
@@ -80,16 +88,35 @@ class HistoryApi:
     def _handler(
         self, parse: type[Request], answer: Callable[[Request, str], Awaitable[Message]]
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        method = parse.DESCRIPTOR.name.removesuffix("Request")
+
         async def handle(encoded: bytes, context: Context) -> bytes:
+            span = self._span(method, context) if self._tracer is not None else None
             try:
                 user_id = self._caller(context)
                 request = parse.FromString(encoded)
-                return (await answer(request, user_id)).SerializeToString()
+                answered = (await answer(request, user_id)).SerializeToString()
             except Exception as error:
                 refused = error
+            else:
+                if span is not None:
+                    span.end()
+                return answered
+            if span is not None:
+                span.end(type(refused).__name__)
             await _refuse(context, refused)
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _span(self, method: str, context: Context) -> Span | None:
+        """Of a call that is traced."""
+        assert self._tracer is not None
+        traceparent = traceparent_of(context.invocation_metadata())
+        if not self._tracer.samples(traceparent):
+            return None
+        name = f"{_SERVICE.full_name}/{method}"
+        attributes = {"rpc.system.name": "grpc", "rpc.method": name}
+        return self._tracer.start(name, SpanKind.SERVER, traceparent, attributes)
 
     def _caller(self, context: Context) -> str:
         """The user that the call's access token names."""

@@ -17,10 +17,11 @@ from event_log.port import (
     LogUnavailable,
     Polled,
 )
-from event_log.reader import PartitionReader, Verdict
+from event_log.reader import PartitionReader, Reading, Verdict
 from history_service.port import Batch, HistoryStore, Persisted, StoreUnavailable
 from history_service.rows import Rows, add_gap
 from history_service.settings import HistorySettings
+from telemetry.tracing import Span, SpanKind, Tracer, of_record
 
 GROUP = "history"
 _MAX_BATCH_RECORDS = 512
@@ -48,6 +49,8 @@ class _Work:
     owned: dict[int, _Owned] = field(default_factory=dict)
     """Of the partitions that the batch has positions of."""
     letters: list[DeadLetter] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    """Of the records that are traced."""
 
 
 class HistoryConsumer:
@@ -57,8 +60,11 @@ class HistoryConsumer:
     pauses, membership of the group goes on, and the write is tried again until it succeeds.
     """
 
-    def __init__(self, log: EventLog, store: HistoryStore, settings: HistorySettings) -> None:
+    def __init__(
+        self, log: EventLog, store: HistoryStore, settings: HistorySettings, tracer: Tracer | None = None
+    ) -> None:
         """Store what `log` says in `store`, once started."""
+        self._tracer = tracer
         self._log = log
         self._store_port = store
         self._settings = settings
@@ -188,6 +194,8 @@ class HistoryConsumer:
         acts = record.offset >= owned.reader.acts_from
         if reading.verdict is Verdict.EFFECTIVE and acts:
             self._rows.add(work.batch, partition, reading)
+            if self._tracer is not None and reading.traceparent:
+                work.spans.append(_span(self._tracer, partition, reading))
         elif reading.verdict is Verdict.UNREADABLE and acts:
             add_gap(work.batch, partition, record.offset, reading.time_us)
             work.letters.append(
@@ -226,6 +234,8 @@ class HistoryConsumer:
             _logger.error(
                 "a dead letter: record %d of partition %d, %s", letter.offset, letter.partition, letter.reason
             )
+        for span in work.spans:
+            span.end("", {"messaging.batch.message_count": work.records})
         for partition, owned in work.owned.items():
             owned.stored = work.batch.positions[partition].offset + 1
         return True
@@ -241,6 +251,17 @@ class HistoryConsumer:
             assert not polled.records, "paused partitions have no records"
         self._paused = False
         consumer.resume(self._owned)
+
+
+def _span(tracer: Tracer, partition: int, reading: Reading) -> Span:
+    """From when the record was read until it is stored."""
+    attributes = of_record(
+        "process",
+        "process",
+        partition,
+        {"messaging.consumer.group.name": GROUP, "cell.log.offset": reading.offset},
+    )
+    return tracer.start("process log", SpanKind.CONSUMER, reading.traceparent, attributes)
 
 
 def _size_bytes(polled: Polled) -> int:

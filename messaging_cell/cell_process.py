@@ -25,6 +25,7 @@ from messaging_cell.internal_port import InternalPort, dialer
 from messaging_cell.server_finder import ServerFinder
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings
+from messaging_cell.telemetry import Telemetry
 from messaging_server.server import MessagingServer
 from messaging_server.settings import ServerSettings
 from session_link.grpc_link import add_session_link_service
@@ -163,6 +164,8 @@ class CellProcess:
             )
             self.internal_address = self._internal_port.address
             parts.push_async_callback(self._internal_port.stop, _STOP_GRACE_S)
+        self._telemetry = self._make_telemetry()
+        parts.push_async_callback(self._telemetry.stop)
         if services != {Service.DELIVERY}:
             store = await storage.open_store(settings)
             parts.push_async_callback(store.close)
@@ -175,8 +178,14 @@ class CellProcess:
         parts.callback(self._watch(watched).cancel)
         await self._open_ports()
 
+    def _make_telemetry(self) -> Telemetry:
+        service = "" if _is_whole(self._services) else next(iter(self._services)).value
+        port = (self.internal_address or self.settings.listen).port
+        return Telemetry(self.settings, service, self.settings.server_id or f"{socket.gethostname()}:{port}")
+
     async def _start_history(self, log: EventLog, store: HistoryStore) -> Callable[[], Awaitable[None]]:
-        history = HistoryConsumer(log, store, HistorySettings(limits=self.settings.limits))
+        settings = HistorySettings(limits=self.settings.limits)
+        history = HistoryConsumer(log, store, settings, self._telemetry.tracer)
         await history.start()
         self._parts.push_async_callback(history.close)
         return history.wait_closed
@@ -188,13 +197,16 @@ class CellProcess:
         port = ClientPort(settings.listen, settings.max_frame_bytes, credentials, shared=settings.shared_port)
         self._client_port, self.client_address = port, port.address
         parts.push_async_callback(port.stop, _STOP_GRACE_S)
-        HistoryApi(store, log, authenticator, HistorySettings(limits=settings.limits)).add_to(port.server)
+        tracer = self._telemetry.tracer
+        history_settings = HistorySettings(limits=settings.limits)
+        HistoryApi(store, log, authenticator, history_settings, tracer).add_to(port.server)
         self._server = MessagingServer(
             log=log,
             history=StoredEvents(store, log.incarnation),
             registry=StoredRegistry(store),
             authenticator=authenticator,
             settings=self._server_settings,
+            tracer=tracer,
         )
         parts.push_async_callback(self._server.close)
         self._server.add_to(port.server)
@@ -204,7 +216,8 @@ class CellProcess:
     async def _start_delivery(self, log: EventLog) -> Callable[[], Awaitable[None]]:
         settings = self.settings
         window_bytes = settings.window_bytes // settings.partitions
-        delivery = DeliveryService(log=log, settings=DeliverySettings(window_bytes=window_bytes))
+        delivery_settings = DeliverySettings(window_bytes=window_bytes)
+        delivery = DeliveryService(log=log, settings=delivery_settings, tracer=self._telemetry.tracer)
         await delivery.start()
         self._parts.push_async_callback(delivery.close)
         if Service.MESSAGING_SERVER in self._services:

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from messaging_cell.engine_settings import EngineSettings
 from messaging_cell.setting_kinds import (
     ADDRESS,
     BOOLEAN,
@@ -17,6 +16,7 @@ from messaging_cell.setting_kinds import (
     text,
     whole,
 )
+from messaging_cell.telemetry_settings import TelemetrySettings
 
 _Processes = partial(Setting, group="Processes")
 _File = partial(_Processes, kind=PATH, default_text="none")
@@ -24,7 +24,7 @@ _INTERNAL = Address("127.0.0.1", 50_061)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSettings(EngineSettings):
+class ProcessSettings(TelemetrySettings):
     """What processes of one service need."""
 
     server_id: Annotated[

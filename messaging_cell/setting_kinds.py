@@ -124,6 +124,17 @@ def seconds(low: float, high: float) -> Kind:
     return Kind(read, f"seconds, from {low:g} to {high:g}")
 
 
+def share() -> Kind:
+    """A part of a whole."""
+
+    def read(text: str) -> float:
+        if not 0 <= (number := float(text)) <= 1:
+            raise ValueError
+        return number
+
+    return Kind(read, "a number from 0 to 1")
+
+
 def one_of(*choices: str) -> Kind:
     """One of a few words."""
 
@@ -181,6 +192,13 @@ def _read_url(value: str) -> str:
     return value
 
 
+def _read_collector(value: str) -> str:
+    scheme, separator, address = value.partition("://")
+    if scheme not in ("http", "https") or not separator or not read_address(address).port:
+        raise ValueError
+    return value
+
+
 def _read_path(value: str) -> Path:
     if not value or "\0" in value:
         raise ValueError
@@ -213,6 +231,7 @@ BOOLEAN = Kind(_read_boolean, "true or false")
 ADDRESS = Kind(read_address, "host:port, or [IPv6 address]:port")
 ALGORITHM_LIST = Kind(_read_algorithms, "some of " + ", ".join(ALGORITHMS) + ", with commas between")
 URL = Kind(_read_url, "an https address, or an http one of this machine")
+COLLECTOR = Kind(_read_collector, "http://HOST:PORT, or https://HOST:PORT for TLS")
 PATH = Kind(_read_path, "a path")
 SERVERS = Kind(
     _read_servers,

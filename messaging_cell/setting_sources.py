@@ -9,7 +9,7 @@ from messaging_cell.setting_kinds import Setting
 from messaging_cell.settings import ClientSettings, Settings, SettingsRefused
 
 PREFIX = "CELL_"
-GROUPS = ("Server", "TLS", "Access tokens", "Limits", "Logs", "Engines", "Processes", "Client")
+GROUPS = ("Server", "TLS", "Access tokens", "Limits", "Logs", "Telemetry", "Engines", "Processes", "Client")
 """In the order in which they are told."""
 Table = TypeVar("Table", Settings, ClientSettings)
 

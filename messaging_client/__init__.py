@@ -41,6 +41,7 @@ from messaging_client.kept import Store
 from messaging_client.settings import ClientSettings
 from messaging_client.store import FileStore, MemoryStore
 from messaging_client.tokens import TokenSource
+from messaging_client.trace_context import TraceContext
 from messaging_client.values import (
     Attachment,
     Content,
@@ -91,6 +92,7 @@ __all__ = [
     "StoreFailed",
     "StoreInUse",
     "TokenSource",
+    "TraceContext",
     "Unauthenticated",
     "WrongUser",
 ]

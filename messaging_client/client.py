@@ -16,6 +16,7 @@ from messaging_client.kept import Store
 from messaging_client.settings import ClientSettings
 from messaging_client.store import MemoryStore
 from messaging_client.tokens import Tokens, TokenSource
+from messaging_client.trace_context import TraceContext, opentelemetry_context
 from messaging_client.values import (
     Content,
     Conversation,
@@ -52,12 +53,15 @@ class Client:
         store: Store | None = None,
         settings: ClientSettings | None = None,
         channel_options: Iterable[tuple[str, Any]] = (),
+        trace_context: TraceContext = opentelemetry_context,
     ) -> None:
         """Make a client; `async with` starts it.
 
         `address` is host:port, or a name that gRPC resolves. `token` is an access token, or an async function that gives a
         fresh one. `credentials` are for TLS (`grpc.ssl_channel_credentials()`); without them the connection is plain.
         `store` keeps outbox and cursor, by default in memory only; see FileStore. `channel_options` go to gRPC as they are.
+        `trace_context` gives the W3C traceparent that commands carry: by default that of the current OpenTelemetry span,
+        where the application has loaded OpenTelemetry.
         Raises TypeError or ValueError for what cannot be a token; whether it holds, the cell tells later.
         """
         self._connection = Connection(
@@ -67,6 +71,7 @@ class Client:
             channel_options,
             settings or ClientSettings(),
             store or MemoryStore(),
+            trace_context,
         )
 
     # Life.

@@ -31,6 +31,7 @@ from messaging_client.seeking import SNAPSHOT_CONVERSATIONS, seek
 from messaging_client.settings import ClientSettings
 from messaging_client.steps import Connect, End, Failed, Load, Wait
 from messaging_client.tokens import Tokens, expires_us, metadata
+from messaging_client.trace_context import TraceContext, opentelemetry_context, present
 
 _log = logging.getLogger("messaging_client")
 _CALL_S = 30.0
@@ -54,7 +55,9 @@ class Connection:
         options: Iterable[tuple[str, Any]],
         settings: ClientSettings,
         store: Store,
+        trace_context: TraceContext = opentelemetry_context,
     ) -> None:
+        self._trace_context = trace_context
         self._tokens = tokens
         self._channels = Channels(address, credentials, options)
         self._settings = settings
@@ -133,6 +136,7 @@ class Connection:
     async def perform(self, outgoing: Outgoing, timeout_s: float | None) -> None:
         """Have a command done. Raises NotDone, OutcomeUnknown, ClientFailed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        outgoing.traceparent = present(self._trace_context)
         self.protocol.submit(outgoing, posted=False)
         self._waiting.setdefault(outgoing.id, []).append(future)
         self._changed()
@@ -156,6 +160,7 @@ class Connection:
 
     async def post(self, outgoing: Outgoing, *, taking: bool) -> None:
         """Take a command to be done, now or after a restart. Raises NotDone, ClientFailed."""
+        outgoing.traceparent = present(self._trace_context)
         self.protocol.submit(outgoing, posted=True)
         if taking:  # without a pause between: both are in one commit
             self.protocol.take(clock.now_s())
@@ -221,6 +226,7 @@ class Connection:
     ) -> Answer:
         """The answer of history, asked again while it is away. Raises CallFailed, ClientFailed."""
         end_s = clock.now_s() + timeout_s
+        traceparent = present(self._trace_context)
         backoff = Backoff(0.2, 5.0, self._rng)
         may_renew = self._tokens.refreshes
         while True:
@@ -230,7 +236,7 @@ class Connection:
             try:
                 token = await self._token(renew=False)
                 stub = history_pb2_grpc.HistoryServiceStub(self._channels.for_call())
-                return await question(stub, metadata(token), min(left_s, _CALL_S))
+                return await question(stub, metadata(token, traceparent), min(left_s, _CALL_S))
             except grpc.aio.AioRpcError as error:
                 failed, code = status.failure_of(error), error.code()
             except grpc.aio.UsageError as error:  # the channel was given up under the call

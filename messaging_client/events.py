@@ -16,6 +16,8 @@ class NewMessage:
     message: Message
     mine: bool
     """Whether this user sent it."""
+    traceparent: str = ""
+    """W3C trace context in which it was asked for; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class ReactionChanged:
     removed: bool
     changed_at_us: int
     """When the cell took it: microseconds since 1970."""
+    traceparent: str = ""
+    """W3C trace context in which it was asked for; empty for none."""
 
     @property
     def changed_at(self) -> datetime:
@@ -43,6 +47,8 @@ class ReceivedMark:
     cursor: str
     user_id: str
     through: MessageRef
+    traceparent: str = ""
+    """W3C trace context in which it was asked for; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class ReadMark:
     cursor: str
     user_id: str
     through: MessageRef
+    traceparent: str = ""
+    """W3C trace context in which it was asked for; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,11 @@ class Outbox:
     def load(self, kept: Iterable[KeptCommand]) -> None:
         """Take what an earlier process left. What it had tried is looked for first: no clock outlives a process."""
         for each in kept:
-            outgoing = Outgoing(each.id, each.lane, messaging.Command.FromString(each.command))
+            command = messaging.Command.FromString(each.command)
+            traceparent = command.traceparent
+            command.ClearField("traceparent")
+            outgoing = Outgoing(each.id, each.lane, command)
+            outgoing.traceparent = traceparent
             outgoing.is_posted = True
             if each.tried_at_us is not None:
                 outgoing.uncertain = outgoing.is_marked = True
@@ -84,7 +88,8 @@ class Outbox:
         else:
             self._go_on(outgoing)
             tried_at_us = outgoing.tried_at_us if outgoing.uncertain else None
-            command = outgoing.command.SerializeToString()
+            traced = messaging.Command(traceparent=outgoing.traceparent)
+            command = outgoing.command.SerializeToString() + traced.SerializeToString()
             self._journal.append(Put(KeptCommand(outgoing.id, outgoing.lane, command, tried_at_us)))
             self._enter(outgoing)
         outgoing.is_posted |= posted

@@ -7,8 +7,8 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import NotDone, Reason
 
 NEVER_S = float("inf")
-FRAMING_BYTES = 32
-"""More than what a command takes in a frame beside its encoding: its number, tags and length."""
+FRAMING_BYTES = 104
+"""More than what a command takes in a frame beside its encoding: its number, trace context, tags and length."""
 _FRAME_BYTES = 65_536
 """The least that a cell can be set to take."""
 
@@ -68,6 +68,7 @@ class Outgoing:
         "size",
         "state",
         "stream",
+        "traceparent",
         "tried_at_us",
         "uncertain",
         "waiters",
@@ -79,6 +80,8 @@ class Outgoing:
         self.lane = lane
         self.command = command
         self.size = command.ByteSize()
+        self.traceparent = ""
+        """Not part of what is asked: the same command may be asked for in another trace."""
         self.state = State.QUEUED
         self.uncertain = False
         self.was_uncertain = False

@@ -100,6 +100,8 @@ class Stream:
         numbered = messaging.Command()
         numbered.CopyFrom(command)
         numbered.command_id = self._last_id
+        if isinstance(slot, Outgoing) and slot.traceparent:
+            numbered.traceparent = slot.traceparent
         return numbered
 
     def room(self) -> int:

@@ -50,9 +50,10 @@ def checked(token: object) -> str:
     return token
 
 
-def metadata(token: str) -> tuple[tuple[str, str], ...]:
+def metadata(token: str, traceparent: str = "") -> tuple[tuple[str, str], ...]:
     """Of every call."""
-    return (("authorization", f"Bearer {token}"),)
+    bearer = ("authorization", f"Bearer {token}")
+    return (bearer, ("traceparent", traceparent)) if traceparent else (bearer,)
 
 
 def expires_us(token: str) -> int | None:

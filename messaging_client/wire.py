@@ -105,7 +105,7 @@ def event_from(event: messaging.Event, user_id: str) -> CellEvent | None:
     match event.WhichOneof("event"):
         case "message":
             mine = event.message.ref.sender_id == user_id
-            return NewMessage(event.cursor, message_from(event.message), mine)
+            return NewMessage(event.cursor, message_from(event.message), mine, event.traceparent)
         case "reaction_changed":
             changed = event.reaction_changed
             return ReactionChanged(
@@ -115,12 +115,14 @@ def event_from(event: messaging.Event, user_id: str) -> CellEvent | None:
                 changed.key,
                 changed.removed,
                 micros(changed.changed_at),
+                event.traceparent,
             )
         case "received_mark":
             mark = event.received_mark
-            return ReceivedMark(event.cursor, mark.user_id, ref_from(mark.through))
+            return ReceivedMark(event.cursor, mark.user_id, ref_from(mark.through), event.traceparent)
         case "read_mark":
-            return ReadMark(event.cursor, event.read_mark.user_id, ref_from(event.read_mark.through))
+            read = event.read_mark
+            return ReadMark(event.cursor, read.user_id, ref_from(read.through), event.traceparent)
         case _:
             return None
 

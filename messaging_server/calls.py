@@ -17,8 +17,9 @@ _OF_A_STREAM = frozenset(("hello", "acknowledge", "refresh_token"))
 class _Call:
     """One call's commands. The only future is the call's own."""
 
-    def __init__(self, desk: CommandDesk, user_id: str) -> None:
+    def __init__(self, desk: CommandDesk, user_id: str, traceparent: str) -> None:
         self._desk = desk
+        self._traceparent = traceparent
         self._pipeline = Pipeline(desk, user_id, self)
         self._settled: asyncio.Future[None] | None = None
         """Set while `wait` waits: some commands have their outcome before all of them were taken."""
@@ -31,6 +32,7 @@ class _Call:
     def take(self, position: int, command: messaging.Command) -> None:
         """The next command."""
         name = command.WhichOneof("command")
+        command.traceparent = command.traceparent or self._traceparent
         try:
             self._pipeline.check(command)
             if name in APPENDING:
@@ -81,15 +83,18 @@ class _Call:
 
 
 async def execute(
-    request: messaging.ExecuteRequest, user_id: str, desk: CommandDesk
+    request: messaging.ExecuteRequest, user_id: str, desk: CommandDesk, traceparent: str = ""
 ) -> messaging.ExecuteResponse:
-    """One outcome for each command, in their order. Raises Refused if there are none or too many."""
+    """One outcome for each command, in their order. Raises Refused if there are none or too many.
+
+    `traceparent` is the call's trace context, for commands without one of their own.
+    """
     limit = desk.settings.limits.max_commands_per_frame
     if not request.commands:
         raise invalid("commands", "name at least one command")
     if len(request.commands) > limit:
         raise too_large("commands", "commands of a call", limit)
-    call = _Call(desk, user_id)
+    call = _Call(desk, user_id, traceparent)
     for position, command in enumerate(request.commands):
         call.take(position, command)
     await call.wait()
@@ -97,12 +102,12 @@ async def execute(
 
 
 async def send_message(
-    request: messaging.SendMessageRequest, user_id: str, desk: CommandDesk
+    request: messaging.SendMessageRequest, user_id: str, desk: CommandDesk, traceparent: str = ""
 ) -> messaging.SendMessageResponse:
-    """Send one message. Raises Refused."""
+    """Send one message, in the call's trace context if the request has none. Raises Refused."""
     if not request.HasField("send_message"):
         raise invalid("send_message", "a message to send is required")
-    call = _Call(desk, user_id)
+    call = _Call(desk, user_id, traceparent)
     call.take(
         0,
         messaging.Command(command_id=1, send_message=request.send_message, traceparent=request.traceparent),

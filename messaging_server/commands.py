@@ -18,9 +18,9 @@ from messaging_core.limits import Limits
 from messaging_core.refusals import Refused
 from messaging_core.wire import field, varint
 from messaging_server.content import encode_content, invalid, too_large, utf8_bytes
+from telemetry import trace_context
 
 MAX_REACTION_KEY_BYTES = 64
-MAX_TRACEPARENT_BYTES = 64
 _CONTENT_TAG = b"\x12"  # Message.content = 2
 _REPLY_TO_TAG = b"\x1a"  # Message.reply_to = 3
 _NOTIFY_TAG = b"\x28"  # Message.notify = 5
@@ -82,8 +82,8 @@ def prepare(command: messaging.Command, sender_id: str, limits: Limits, honoured
 
 def check_traceparent(value: str) -> None:
     """A W3C trace context goes as it came, if it can be one by its size. Raises Refused."""
-    if len(value) > MAX_TRACEPARENT_BYTES:
-        raise too_large("traceparent", "bytes of a trace context", MAX_TRACEPARENT_BYTES)
+    if len(value) > trace_context.MAX_BYTES:
+        raise too_large("traceparent", "bytes of a trace context", trace_context.MAX_BYTES)
     if value and not (value.isascii() and value.isprintable()):
         raise invalid("traceparent", "not a W3C trace context")
 

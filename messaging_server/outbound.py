@@ -29,6 +29,10 @@ class Outbound:
         self._events.append(piece)
         self.event_bytes += len(piece)
 
+    def holds_event(self, piece: bytes) -> bool:
+        """Whether this very piece still waits in the second lane."""
+        return any(each is piece for each in self._events)
+
     def take_frame(self, max_bytes: int) -> bytes:
         """The next frame: at most `max_bytes` unless its first piece alone is larger; empty if nothing waits."""
         if self.outcome_bytes + self.event_bytes <= max_bytes:

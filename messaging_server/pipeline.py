@@ -20,6 +20,8 @@ from messaging_server.conversations import Conversations, Found, admitted, unava
 from messaging_server.recent import Rates, RecentCommands, RecentMarks
 from messaging_server.records import encode_origin, told_to
 from messaging_server.settings import ServerSettings
+from messaging_server.spans import CommandSpan
+from telemetry.tracing import Tracer
 
 _SIZE_OF_PENDING = 512
 """Counted for each command in flight beside its content."""
@@ -38,7 +40,17 @@ class Owner(Protocol):
 class Pending:
     """A command without an outcome yet."""
 
-    __slots__ = ("command_id", "is_open", "name", "owner", "prepared", "received_s", "size", "stamp_us")
+    __slots__ = (
+        "command_id",
+        "is_open",
+        "name",
+        "owner",
+        "prepared",
+        "received_s",
+        "size",
+        "span",
+        "stamp_us",
+    )
 
     def __init__(self, owner: Owner, command_id: int, name: str, received_s: float) -> None:
         self.owner = owner
@@ -50,17 +62,23 @@ class Pending:
         self.size = 0
         self.stamp_us = 0
         self.is_open = True
+        self.span: CommandSpan | None = None
+        """Where the command is traced."""
 
     def accept(self) -> None:
         """Give its outcome, once."""
         if self.is_open:
             self.is_open = False
+            if self.span is not None:
+                self.span.accepted()
             self.owner.accepted(self)
 
     def refuse(self, refused: Refused) -> None:
         """Give its outcome, once."""
         if self.is_open:
             self.is_open = False
+            if self.span is not None:
+                self.span.refused(refused)
             self.owner.refused(self, refused)
 
 
@@ -83,6 +101,7 @@ class CommandDesk:
     """Monotonic seconds."""
     on_change: Callable[[], None]
     """Called after outcomes were given that no frame, timer or link led to."""
+    tracer: Tracer | None = None
     other_rates: Rates = field(init=False)
     """Of commands that append nothing: as many again."""
     held_bytes: int = 0
@@ -109,12 +128,14 @@ class CommandDesk:
             return pending.accept()
         self.clock.observe(prepared.above_us)
         pending.stamp_us = self.clock.stamp()
-        value = encode_origin(prepared, participants, audience, pending.stamp_us)
         sender_id, name = prepared.sender_id, prepared.command_id
+        partition = self.log.partition_of(sender_id)
+        hop = pending.span.sends(partition) if pending.span is not None else ""
+        value = encode_origin(prepared, participants, audience, pending.stamp_us, hop)
         if name and self.recent.conflicts(sender_id, name, prepared.digest, self.now_s()):
             detail = "this id was used for another payload"
             raise _refusal(messaging.REJECTED_REASON_MESSAGE_ID_CONFLICT, detail)
-        return self._batch.append(NewRecord(self.log.partition_of(sender_id), value, pending))
+        return self._batch.append(NewRecord(partition, value, pending))
 
     def submit(self) -> None:
         """Give the batch to the log."""
@@ -142,7 +163,9 @@ class CommandDesk:
         return any(pending.is_open for pending in self._deadlines)
 
     def _on_settled(self, settled: Sequence[Settled[Pending]]) -> None:
-        for pending, fate, _ in settled:
+        for pending, fate, offset in settled:
+            if pending.span is not None:
+                pending.span.settled(fate, offset)
             self._settle(pending, fate)
         deadlines = self._deadlines
         while deadlines and not deadlines[0].is_open:
@@ -224,6 +247,17 @@ class Pipeline:
 
     def take(self, command: messaging.Command) -> None:
         """Take a command that appends. Raises Refused, or its outcome comes later. `CommandDesk.submit` follows."""
+        tracer = self._desk.tracer
+        if tracer is None or not tracer.samples(command.traceparent):
+            return self._take(command, None)
+        span = CommandSpan(tracer, command)
+        try:
+            return self._take(command, span)
+        except Refused as refused:
+            span.refused(refused)
+            raise
+
+    def _take(self, command: messaging.Command, span: CommandSpan | None) -> None:
         desk = self._desk
         now_s = desk.now_s()
         size = command.ByteSize() + _SIZE_OF_PENDING
@@ -235,6 +269,9 @@ class Pipeline:
         pending = Pending(self, command.command_id, prepared.command_id, now_s)
         pending.prepared = prepared
         pending.size = size
+        if span is not None:
+            pending.span = span
+            pending.prepared = prepared = span.prepared(prepared)
         self.count += 1
         self._bytes += size
         if self._held:
@@ -250,6 +287,8 @@ class Pipeline:
         held, self._held = self._held, None
         for pending in held or ():
             pending.is_open = False
+            if pending.span is not None:
+                pending.span.dropped()
             self._desk.held_bytes -= pending.size
 
     def accepted(self, pending: Pending) -> None:

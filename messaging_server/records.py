@@ -24,6 +24,7 @@ _RECORD_ORIGIN_TAG = b"\x0a"  # Record.origin = 1
 _LOGGED_TAG = b"\x0a"  # Origin.logged = 1
 _COMMAND_ID_TAG = b"\x12"  # Origin.command_id = 2
 _DIGEST_TAG = b"\x19"  # Origin.payload_digest = 3, fixed64
+_HOP_TAG = b"\x2a"  # Origin.traceparent = 5
 _EVENT_TAG = b"\x32"  # LoggedEvent.event = 6
 _TOLD_TAG: dict[int, bytes] = {
     log.EVENT_KIND_MESSAGE: b"\x12",  # Event.message = 2
@@ -80,9 +81,16 @@ _small_envelope = lru_cache(maxsize=4_096)(_envelope)
 
 
 def encode_origin(
-    prepared: Prepared, participants: tuple[str, ...], audience: tuple[str, ...], stamp_us: int
+    prepared: Prepared,
+    participants: tuple[str, ...],
+    audience: tuple[str, ...],
+    stamp_us: int,
+    hop: str = "",
 ) -> bytes:
-    """The encoded Record of an origin. Raises Refused if it does not fit one record."""
+    """The encoded Record of an origin. Raises Refused if it does not fit one record.
+
+    `hop` is the trace context of its append; empty if it is not traced.
+    """
     count = len(participants)
     make = _small_envelope if count <= SMALL_SET else _envelope
     envelope = make(prepared.kind, prepared.sender_id, prepared.conversation_id, count, audience)
@@ -93,7 +101,9 @@ def encode_origin(
     own = b""
     if command_id:
         own = field(_COMMAND_ID_TAG, command_id) + _DIGEST_TAG + prepared.digest.to_bytes(8, "little")
-    encoded = field(_RECORD_ORIGIN_TAG, b"".join((field(_LOGGED_TAG, logged), own, envelope.audience)))
+    traced = field(_HOP_TAG, hop.encode()) if hop else b""
+    parts = (field(_LOGGED_TAG, logged), own, envelope.audience, traced)
+    encoded = field(_RECORD_ORIGIN_TAG, b"".join(parts))
     if len(encoded) > MAX_RECORD_BYTES:
         raise too_large("", "bytes of the message with all its participants", MAX_RECORD_BYTES)
     return encoded

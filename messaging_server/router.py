@@ -10,6 +10,7 @@ from cell.delivery.v1 import session_link_pb2 as link
 from messaging_core.clock import HybridClock
 from messaging_server.ownership import Ownership
 from messaging_server.presence import Agenda, Link, PartitionView, User
+from messaging_server.spans import Deliveries
 from messaging_server.subscription import ATTACHING, LIVE, Subscription
 from session_link.port import LinkBroken, LinkRefused
 from session_link.routed import FromOwner, Routed
@@ -20,12 +21,21 @@ _MAX_NUMBER = 2**32 - 1
 class Router:
     """All sessions of a server, by user and partition, and the links that bring their events."""
 
-    def __init__(self, *, partition_count: int, incarnation: str, agenda: Agenda, clock: HybridClock) -> None:
+    def __init__(
+        self,
+        *,
+        partition_count: int,
+        incarnation: str,
+        agenda: Agenda,
+        clock: HybridClock,
+        deliveries: Deliveries | None = None,
+    ) -> None:
         self.ownership: Ownership[Link] = Ownership(partition_count)
         self._partition_count = partition_count
         self._incarnation = incarnation
         self._agenda = agenda
         self._clock = clock
+        self._deliveries = deliveries
         self._views: list[PartitionView] = [PartitionView(number) for number in range(partition_count)]
         self._users: dict[str, User] = {}
         self._last_number = 0
@@ -142,7 +152,7 @@ class Router:
                     session.owner_changed()
 
     def _routed(self, source: Link, routed: Routed) -> None:
-        partition, event, numbers = routed
+        partition, event, numbers, traceparent = routed
         if not self.is_current(source, partition):
             return
         offset, piece, time_us, direct_ref, sender_id = event
@@ -155,6 +165,10 @@ class Router:
             for session in user.sessions:
                 if session.state is LIVE and session.push(offset, piece, time_us) and direct_ref:
                     session.was_sent(sender_id, offset, direct_ref)
+        if traceparent and self._deliveries is not None:
+            known = [users[number] for number in (users if numbers is None else numbers) if number in users]
+            took = [s for user in known for s in user.sessions if s.outbound.holds_event(piece)]
+            self._deliveries.put(traceparent, partition, offset, piece, took)
 
     def _through(self, source: Link, through: link.Through) -> None:
         if not self.is_current(source, through.partition):

@@ -26,10 +26,12 @@ from messaging_server.router import Router
 from messaging_server.servicer import MessagingServicer
 from messaging_server.session import Shared
 from messaging_server.settings import ServerSettings
+from messaging_server.spans import Deliveries
 from messaging_server.streams import Streams
 from messaging_server.subscription import Subscription
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
 from session_link.routed import FromOwner, Routed
+from telemetry.tracing import Tracer
 
 _log = structlog.get_logger(__name__)
 _DRAIN_STEP_S = 0.1
@@ -62,6 +64,7 @@ class MessagingServer:
         registry: ConversationRegistry,
         authenticator: Authenticator,
         settings: ServerSettings,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self.now_s: Callable[[], float] = time.monotonic
@@ -82,12 +85,19 @@ class MessagingServer:
             rates=Rates(settings.limits.max_sends_per_second, settings.rated_users),
             now_s=lambda: self.now_s(),
             on_change=self._soon,
+            tracer=tracer,
         )
+        deliveries = None if tracer is None else Deliveries(tracer, settings.server_id)
         agenda = Agenda()
         self._router = Router(
-            partition_count=log.partition_count, incarnation=log.incarnation, agenda=agenda, clock=clock
+            partition_count=log.partition_count,
+            incarnation=log.incarnation,
+            agenda=agenda,
+            clock=clock,
+            deliveries=deliveries,
         )
-        shared = Shared(self._desk, agenda, authenticator, incarnation_bytes(log.incarnation))
+        incarnation = incarnation_bytes(log.incarnation)
+        shared = Shared(self._desk, agenda, authenticator, incarnation, deliveries)
         self._streams = Streams(shared=shared, router=self._router, history=history)
         self._servicer = MessagingServicer(self._streams, self._desk, authenticator)
         self._ready = asyncio.Event()

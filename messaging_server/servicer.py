@@ -20,6 +20,7 @@ from messaging_server.content import invalid, too_large
 from messaging_server.endings import Ending
 from messaging_server.pipeline import CommandDesk
 from messaging_server.streams import Stream, Streams, abort
+from telemetry.trace_context import traceparent_of
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -112,7 +113,8 @@ class MessagingServicer(grpc.GenericRpcHandler):
         except DecodeError:
             await grpc_status.abort(context, invalid("", "the request does not parse"))
         try:
-            response: Message = await do(request, identity.user_id, self._desk)
+            traceparent = traceparent_of(context.invocation_metadata())
+            response: Message = await do(request, identity.user_id, self._desk, traceparent)
         except Refused as refused:
             await grpc_status.abort(context, refused)
         return response.SerializeToString()

@@ -25,6 +25,7 @@ from messaging_server.marks import Delivered
 from messaging_server.pipeline import CommandDesk, Pending, Pipeline
 from messaging_server.presence import Agenda, User
 from messaging_server.receipts import Receipts
+from messaging_server.spans import Deliveries
 from messaging_server.subscription import CLOSED, NEVER_S, Subscription
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +41,8 @@ class Shared:
     authenticator: Authenticator
     incarnation: bytes
     """See messaging_core.cursor.incarnation_bytes."""
+    deliveries: Deliveries | None = None
+    """Where events are traced."""
 
 
 class Session(Subscription):
@@ -211,6 +214,8 @@ class Session(Subscription):
         """The frame was taken by the client's transport."""
         self.writing = False
         self._progress_s = self._shared.desk.now_s()
+        if self._shared.deliveries:
+            self._shared.deliveries.written(self)
         self.drained()
 
     def writing_starts(self) -> None:
@@ -242,6 +247,8 @@ class Session(Subscription):
             self._receipts.tell()
             self._receipts = None
         self._pipeline.close()
+        if self._shared.deliveries:
+            self._shared.deliveries.ended(self)
         self.outbound.clear()
         self.wake_s = NEVER_S
 

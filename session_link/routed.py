@@ -17,6 +17,8 @@ class Routed(NamedTuple):
     event: PositionedEvent
     user_numbers: Sequence[int] | None
     """The users it is for, by the numbers their attaches gave them; None for everyone of the partition."""
+    traceparent: str = ""
+    """Trace context of the span that routed it; empty unless the cell traces the event."""
 
     def ByteSize(self) -> int:
         """About what it takes."""
@@ -48,6 +50,8 @@ def to_message(said: FromOwner) -> link.OwnerMessage:
     else:
         routed.user_numbers.extend(said.user_numbers)
     fill(routed.event, said.event)
+    if said.traceparent:
+        routed.traceparent = said.traceparent
     return message
 
 
@@ -59,4 +63,5 @@ def from_message(message: link.OwnerMessage) -> FromOwner:
     positioned = PositionedEvent(
         event.offset, event.piece, event.event_time_us, event.direct_ref, event.sender_id
     )
-    return Routed(routed.partition, positioned, None if routed.everyone else tuple(routed.user_numbers))
+    numbers = None if routed.everyone else tuple(routed.user_numbers)
+    return Routed(routed.partition, positioned, numbers, routed.traceparent)

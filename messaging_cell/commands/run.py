@@ -75,7 +75,7 @@ Without keys for access tokens it is in development mode: it makes a key of its 
 It serves once delivery services have found it; health on its internal port tells.""",
             f"cell messaging-server {_ENGINES} --workers 4 --internal-listen 10.0.0.5:50061",
         ),
-        {"Server", "TLS", "Access tokens", "Limits", "Logs", "Engines", "Processes"},
+        {"Server", "TLS", "Access tokens", "Limits", "Logs", "Telemetry", "Engines", "Processes"},
     ),
     _Command(
         "delivery-service",
@@ -84,13 +84,13 @@ It serves once delivery services have found it; health on its internal port tell
             "Run a delivery service, which brings what is sent to the servers that hold its readers' streams.",
             f"cell delivery-service {_ENGINES} --servers 10.0.0.5:50061-50064,dns:servers.example:50061",
         ),
-        {"Logs", "Engines", "Processes"},
+        {"Logs", "Telemetry", "Engines", "Processes"},
     ),
     _Command(
         "history-service",
         ("history-service",),
         _help("Run a history service, which stores what is sent.", f"cell history-service {_ENGINES}"),
-        {"Logs", "Engines", "Processes"},
+        {"Logs", "Telemetry", "Engines", "Processes"},
     ),
 )
 

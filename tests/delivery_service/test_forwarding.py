@@ -131,7 +131,11 @@ class Chainless(Forwarder):
     """Broken: copies do not say what came before them."""
 
     def forward(
-        self, offset: int, logged: log.LoggedEvent, recipients: Mapping[int, tuple[str, ...]]
+        self,
+        offset: int,
+        logged: log.LoggedEvent,
+        recipients: Mapping[int, tuple[str, ...]],
+        traceparent: str = "",
     ) -> None:
         super().forward(offset, logged, recipients)
         for lane in self._lanes.values():

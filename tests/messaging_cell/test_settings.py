@@ -69,6 +69,8 @@ GOOD = {
     "ping_interval_s": ("15", 15.0),
     "jwt_leeway_s": ("0", 0.0),
     "drain_s": ("0.5", 0.5),
+    "otlp_endpoint": ("http://collector:4317", "http://collector:4317"),
+    "trace_ratio": ("0.5", 0.5),
 }
 BAD = {
     "insecure": ["yes", "True", "1"],
@@ -114,6 +116,14 @@ BAD = {
     "jwt_user_claim": ["x" * 257],
     "log_level": ["loud", "INFO"],
     "log_format": ["xml"],
+    "otlp_endpoint": [
+        "collector:4317",
+        "http://collector",
+        "grpc://collector:4317",
+        "http://a:4317/",
+        "http://a:0",
+    ],
+    "trace_ratio": ["1.01", "-0.1", "nan", "1%"],
 }
 SERVER_ROWS = list(rows(Settings))
 CLIENT_ROWS = list(rows(ClientSettings))

@@ -39,16 +39,17 @@ def test_a_message_is_recorded_as_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("command", [send(reply_to=ref()), react(), read()])
-@pytest.mark.parametrize("others", [1, 2, 40])
-def test_a_record_is_what_protobuf_encodes(command: m.Command, others: int) -> None:
+@pytest.mark.parametrize(("others", "hop"), [(1, ""), (2, "00-hop"), (40, "")])
+def test_a_record_is_what_protobuf_encodes(command: m.Command, others: int, hop: str) -> None:
     """Joined from its fields, a record is byte for byte the encoding of the messages that it stands for."""
     participants = ("alice", *(f"other{n:02}" for n in range(others)))
     found = prepared(command)
-    encoded = encode_origin(found, participants, participants, STAMP)
+    encoded = encode_origin(found, participants, participants, STAMP, hop)
     record = log.Record.FromString(encoded)
     event = m.Event.FromString(record.origin.logged.event)
     assert record.SerializeToString() == encoded
     assert event.SerializeToString() == record.origin.logged.event
+    assert record.origin.traceparent == hop
 
 
 def test_reactions_and_marks_are_recorded_as_they_are_told() -> None:

@@ -62,7 +62,7 @@ def detach(number: int) -> link.ServerMessage:
 
 
 def large(offset: int) -> Routed:
-    return Routed(1, PositionedEvent(offset, bytes(100_000), 1, b"ref", "ann"), (3, 4))
+    return Routed(1, PositionedEvent(offset, bytes(100_000), 1, b"ref", "ann"), (3, 4), "00-hop")
 
 
 async def rest_of(end: OwnerEnd | ServerEnd) -> list[FromOwner | link.ServerMessage]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#cell/delivery/v1/session_link.proto\x12\x10\x63\x65ll.delivery.v1\"?\n\x0bLinkRequest\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.cell.delivery.v1.OwnerMessage\"A\n\x0cLinkResponse\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.cell.delivery.v1.ServerMessage\"\xed\x02\n\x0cOwnerMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.cell.delivery.v1.LinkHelloH\x00\x12(\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x17.cell.delivery.v1.ClaimH\x00\x12,\n\x07release\x18\x03 \x01(\x0b\x32\x19.cell.delivery.v1.ReleaseH\x00\x12*\n\x06routed\x18\x04 \x01(\x0b\x32\x18.cell.delivery.v1.RoutedH\x00\x12\x35\n\x0c\x61ttach_reply\x18\x05 \x01(\x0b\x32\x1d.cell.delivery.v1.AttachReplyH\x00\x12,\n\x07through\x18\x06 \x01(\x0b\x32\x19.cell.delivery.v1.ThroughH\x00\x12;\n\x0f\x63onflict_notice\x18\x07 \x01(\x0b\x32 .cell.delivery.v1.ConflictNoticeH\x00\x42\t\n\x07message\"r\n\rServerMessage\x12*\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x18.cell.delivery.v1.AttachH\x00\x12*\n\x06\x64\x65tach\x18\x02 \x01(\x0b\x32\x18.cell.delivery.v1.DetachH\x00\x42\t\n\x07message\"R\n\tLinkHello\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x17\n\x0flog_incarnation\x18\x02 \x01(\t\x12\x17\n\x0fpartition_count\x18\x03 \x01(\r\".\n\x05\x43laim\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"\x1c\n\x07Release\x12\x11\n\tpartition\x18\x01 \x01(\r\"q\n\x06Routed\x12\x11\n\tpartition\x18\x01 \x01(\r\x12,\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.cell.delivery.v1.RoutedEvent\x12\x14\n\x0cuser_numbers\x18\x03 \x03(\r\x12\x10\n\x08\x65veryone\x18\x04 \x01(\x08\"j\n\x0bRoutedEvent\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\r\n\x05piece\x18\x02 \x01(\x0c\x12\x15\n\revent_time_us\x18\x03 \x01(\x03\x12\x12\n\ndirect_ref\x18\x04 \x01(\x0c\x12\x11\n\tsender_id\x18\x05 \x01(\t\"\x96\x01\n\x06\x41ttach\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0buser_number\x18\x03 \x01(\r\x12\x16\n\x0esession_number\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x14\n\x0c\x61\x66ter_offset\x18\x06 \x01(\x03\x12\x14\n\x0c\x63redit_bytes\x18\x07 \x01(\r\"0\n\x06\x44\x65tach\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0buser_number\x18\x02 \x01(\r\"\xdb\x01\n\x0b\x41ttachReply\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x16\n\x0esession_number\x18\x02 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x30\n\x07outcome\x18\x04 \x01(\x0e\x32\x1f.cell.delivery.v1.AttachOutcome\x12-\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x1d.cell.delivery.v1.RoutedEvent\x12\x16\n\x0ethrough_offset\x18\x06 \x01(\x03\x12\x17\n\x0fthrough_time_us\x18\x07 \x01(\x03\"=\n\x07Through\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07time_us\x18\x03 \x01(\x03\"L\n\x0e\x43onflictNotice\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0buser_number\x18\x02 \x01(\r\x12\x12\n\ncommand_id\x18\x03 \x01(\t*\xbe\x01\n\rAttachOutcome\x12\x1e\n\x1a\x41TTACH_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41TTACH_OUTCOME_ATTACHED\x10\x01\x12\x1a\n\x16\x41TTACH_OUTCOME_PARTIAL\x10\x02\x12\x19\n\x15\x41TTACH_OUTCOME_BEHIND\x10\x03\x12\x1c\n\x18\x41TTACH_OUTCOME_NOT_OWNER\x10\x04\x12\x1b\n\x17\x41TTACH_OUTCOME_PAST_END\x10\x05\x32_\n\x12SessionLinkService\x12I\n\x04Link\x12\x1d.cell.delivery.v1.LinkRequest\x1a\x1e.cell.delivery.v1.LinkResponse(\x01\x30\x01\x42\x8f\x01\n\x1cio.messagingcell.delivery.v1P\x01ZKgithub.com/messaging-cell/messaging-cell/protos/cell/delivery/v1;deliveryv1\xaa\x02\x10\x43\x65ll.Delivery.V1\xba\x02\x0c\x43\x65llDeliveryb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#cell/delivery/v1/session_link.proto\x12\x10\x63\x65ll.delivery.v1\"?\n\x0bLinkRequest\x12\x30\n\x08messages\x18\x01 \x03(\x0b\x32\x1e.cell.delivery.v1.OwnerMessage\"A\n\x0cLinkResponse\x12\x31\n\x08messages\x18\x01 \x03(\x0b\x32\x1f.cell.delivery.v1.ServerMessage\"\xed\x02\n\x0cOwnerMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.cell.delivery.v1.LinkHelloH\x00\x12(\n\x05\x63laim\x18\x02 \x01(\x0b\x32\x17.cell.delivery.v1.ClaimH\x00\x12,\n\x07release\x18\x03 \x01(\x0b\x32\x19.cell.delivery.v1.ReleaseH\x00\x12*\n\x06routed\x18\x04 \x01(\x0b\x32\x18.cell.delivery.v1.RoutedH\x00\x12\x35\n\x0c\x61ttach_reply\x18\x05 \x01(\x0b\x32\x1d.cell.delivery.v1.AttachReplyH\x00\x12,\n\x07through\x18\x06 \x01(\x0b\x32\x19.cell.delivery.v1.ThroughH\x00\x12;\n\x0f\x63onflict_notice\x18\x07 \x01(\x0b\x32 .cell.delivery.v1.ConflictNoticeH\x00\x42\t\n\x07message\"r\n\rServerMessage\x12*\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x18.cell.delivery.v1.AttachH\x00\x12*\n\x06\x64\x65tach\x18\x02 \x01(\x0b\x32\x18.cell.delivery.v1.DetachH\x00\x42\t\n\x07message\"R\n\tLinkHello\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x17\n\x0flog_incarnation\x18\x02 \x01(\t\x12\x17\n\x0fpartition_count\x18\x03 \x01(\r\".\n\x05\x43laim\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"\x1c\n\x07Release\x12\x11\n\tpartition\x18\x01 \x01(\r\"\x86\x01\n\x06Routed\x12\x11\n\tpartition\x18\x01 \x01(\r\x12,\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.cell.delivery.v1.RoutedEvent\x12\x14\n\x0cuser_numbers\x18\x03 \x03(\r\x12\x10\n\x08\x65veryone\x18\x04 \x01(\x08\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\"j\n\x0bRoutedEvent\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\r\n\x05piece\x18\x02 \x01(\x0c\x12\x15\n\revent_time_us\x18\x03 \x01(\x03\x12\x12\n\ndirect_ref\x18\x04 \x01(\x0c\x12\x11\n\tsender_id\x18\x05 \x01(\t\"\x96\x01\n\x06\x41ttach\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x13\n\x0buser_number\x18\x03 \x01(\r\x12\x16\n\x0esession_number\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x14\n\x0c\x61\x66ter_offset\x18\x06 \x01(\x03\x12\x14\n\x0c\x63redit_bytes\x18\x07 \x01(\r\"0\n\x06\x44\x65tach\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0buser_number\x18\x02 \x01(\r\"\xdb\x01\n\x0b\x41ttachReply\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x16\n\x0esession_number\x18\x02 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x30\n\x07outcome\x18\x04 \x01(\x0e\x32\x1f.cell.delivery.v1.AttachOutcome\x12-\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x1d.cell.delivery.v1.RoutedEvent\x12\x16\n\x0ethrough_offset\x18\x06 \x01(\x03\x12\x17\n\x0fthrough_time_us\x18\x07 \x01(\x03\"=\n\x07Through\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0f\n\x07time_us\x18\x03 \x01(\x03\"L\n\x0e\x43onflictNotice\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x13\n\x0buser_number\x18\x02 \x01(\r\x12\x12\n\ncommand_id\x18\x03 \x01(\t*\xbe\x01\n\rAttachOutcome\x12\x1e\n\x1a\x41TTACH_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41TTACH_OUTCOME_ATTACHED\x10\x01\x12\x1a\n\x16\x41TTACH_OUTCOME_PARTIAL\x10\x02\x12\x19\n\x15\x41TTACH_OUTCOME_BEHIND\x10\x03\x12\x1c\n\x18\x41TTACH_OUTCOME_NOT_OWNER\x10\x04\x12\x1b\n\x17\x41TTACH_OUTCOME_PAST_END\x10\x05\x32_\n\x12SessionLinkService\x12I\n\x04Link\x12\x1d.cell.delivery.v1.LinkRequest\x1a\x1e.cell.delivery.v1.LinkResponse(\x01\x30\x01\x42\x8f\x01\n\x1cio.messagingcell.delivery.v1P\x01ZKgithub.com/messaging-cell/messaging-cell/protos/cell/delivery/v1;deliveryv1\xaa\x02\x10\x43\x65ll.Delivery.V1\xba\x02\x0c\x43\x65llDeliveryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cell.delivery.v1.session_li
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\034io.messagingcell.delivery.v1P\001ZKgithub.com/messaging-cell/messaging-cell/protos/cell/delivery/v1;deliveryv1\252\002\020Cell.Delivery.V1\272\002\014CellDelivery'
-  _globals['_ATTACHOUTCOME']._serialized_start=1625
-  _globals['_ATTACHOUTCOME']._serialized_end=1815
+  _globals['_ATTACHOUTCOME']._serialized_start=1647
+  _globals['_ATTACHOUTCOME']._serialized_end=1837
   _globals['_LINKREQUEST']._serialized_start=57
   _globals['_LINKREQUEST']._serialized_end=120
   _globals['_LINKRESPONSE']._serialized_start=122
@@ -48,20 +48,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIM']._serialized_end=803
   _globals['_RELEASE']._serialized_start=805
   _globals['_RELEASE']._serialized_end=833
-  _globals['_ROUTED']._serialized_start=835
-  _globals['_ROUTED']._serialized_end=948
-  _globals['_ROUTEDEVENT']._serialized_start=950
-  _globals['_ROUTEDEVENT']._serialized_end=1056
-  _globals['_ATTACH']._serialized_start=1059
-  _globals['_ATTACH']._serialized_end=1209
-  _globals['_DETACH']._serialized_start=1211
-  _globals['_DETACH']._serialized_end=1259
-  _globals['_ATTACHREPLY']._serialized_start=1262
-  _globals['_ATTACHREPLY']._serialized_end=1481
-  _globals['_THROUGH']._serialized_start=1483
-  _globals['_THROUGH']._serialized_end=1544
-  _globals['_CONFLICTNOTICE']._serialized_start=1546
-  _globals['_CONFLICTNOTICE']._serialized_end=1622
-  _globals['_SESSIONLINKSERVICE']._serialized_start=1817
-  _globals['_SESSIONLINKSERVICE']._serialized_end=1912
+  _globals['_ROUTED']._serialized_start=836
+  _globals['_ROUTED']._serialized_end=970
+  _globals['_ROUTEDEVENT']._serialized_start=972
+  _globals['_ROUTEDEVENT']._serialized_end=1078
+  _globals['_ATTACH']._serialized_start=1081
+  _globals['_ATTACH']._serialized_end=1231
+  _globals['_DETACH']._serialized_start=1233
+  _globals['_DETACH']._serialized_end=1281
+  _globals['_ATTACHREPLY']._serialized_start=1284
+  _globals['_ATTACHREPLY']._serialized_end=1503
+  _globals['_THROUGH']._serialized_start=1505
+  _globals['_THROUGH']._serialized_end=1566
+  _globals['_CONFLICTNOTICE']._serialized_start=1568
+  _globals['_CONFLICTNOTICE']._serialized_end=1644
+  _globals['_SESSIONLINKSERVICE']._serialized_start=1839
+  _globals['_SESSIONLINKSERVICE']._serialized_end=1934
 # @@protoc_insertion_point(module_scope)

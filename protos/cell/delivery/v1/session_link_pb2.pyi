@@ -85,16 +85,18 @@ class Release(_message.Message):
     def __init__(self, partition: _Optional[int] = ...) -> None: ...
 
 class Routed(_message.Message):
-    __slots__ = ("partition", "event", "user_numbers", "everyone")
+    __slots__ = ("partition", "event", "user_numbers", "everyone", "traceparent")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     USER_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     EVERYONE_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     partition: int
     event: RoutedEvent
     user_numbers: _containers.RepeatedScalarFieldContainer[int]
     everyone: bool
-    def __init__(self, partition: _Optional[int] = ..., event: _Optional[_Union[RoutedEvent, _Mapping]] = ..., user_numbers: _Optional[_Iterable[int]] = ..., everyone: bool = ...) -> None: ...
+    traceparent: str
+    def __init__(self, partition: _Optional[int] = ..., event: _Optional[_Union[RoutedEvent, _Mapping]] = ..., user_numbers: _Optional[_Iterable[int]] = ..., everyone: bool = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class RoutedEvent(_message.Message):
     __slots__ = ("offset", "piece", "event_time_us", "direct_ref", "sender_id")

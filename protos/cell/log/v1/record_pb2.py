@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x65ll/log/v1/record.proto\x12\x0b\x63\x65ll.log.v1\"\\\n\x06Record\x12%\n\x06origin\x18\x01 \x01(\x0b\x32\x13.cell.log.v1.OriginH\x00\x12!\n\x04\x63opy\x18\x02 \x01(\x0b\x32\x11.cell.log.v1.CopyH\x00\x42\x08\n\x06record\"\xa0\x01\n\x0bLoggedEvent\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.cell.log.v1.EventKind\x12\x11\n\tsender_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x19\n\x11participant_count\x18\x04 \x01(\r\x12\x15\n\revent_time_us\x18\x05 \x01(\x03\x12\r\n\x05\x65vent\x18\x06 \x01(\x0c\"w\n\x06Origin\x12(\n\x06logged\x18\x01 \x01(\x0b\x32\x18.cell.log.v1.LoggedEvent\x12\x12\n\ncommand_id\x18\x02 \x01(\t\x12\x16\n\x0epayload_digest\x18\x03 \x01(\x06\x12\x17\n\x0fparticipant_ids\x18\x04 \x03(\t\"\xaa\x01\n\x04\x43opy\x12(\n\x06logged\x18\x01 \x01(\x0b\x32\x18.cell.log.v1.LoggedEvent\x12\x18\n\x10source_partition\x18\x02 \x01(\r\x12\x15\n\rsource_offset\x18\x03 \x01(\x03\x12\x1c\n\x0fprevious_offset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rrecipient_ids\x18\x05 \x03(\tB\x12\n\x10_previous_offset*\x98\x01\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_KIND_MESSAGE\x10\x01\x12\x1f\n\x1b\x45VENT_KIND_REACTION_CHANGED\x10\x02\x12\x1c\n\x18\x45VENT_KIND_RECEIVED_MARK\x10\x03\x12\x18\n\x14\x45VENT_KIND_READ_MARK\x10\x04\x42v\n\x17io.messagingcell.log.v1P\x01ZAgithub.com/messaging-cell/messaging-cell/protos/cell/log/v1;logv1\xaa\x02\x0b\x43\x65ll.Log.V1\xba\x02\x07\x43\x65llLogb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x65ll/log/v1/record.proto\x12\x0b\x63\x65ll.log.v1\"\\\n\x06Record\x12%\n\x06origin\x18\x01 \x01(\x0b\x32\x13.cell.log.v1.OriginH\x00\x12!\n\x04\x63opy\x18\x02 \x01(\x0b\x32\x11.cell.log.v1.CopyH\x00\x42\x08\n\x06record\"\xa0\x01\n\x0bLoggedEvent\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.cell.log.v1.EventKind\x12\x11\n\tsender_id\x18\x02 \x01(\t\x12\x17\n\x0f\x63onversation_id\x18\x03 \x01(\t\x12\x19\n\x11participant_count\x18\x04 \x01(\r\x12\x15\n\revent_time_us\x18\x05 \x01(\x03\x12\r\n\x05\x65vent\x18\x06 \x01(\x0c\"\x8c\x01\n\x06Origin\x12(\n\x06logged\x18\x01 \x01(\x0b\x32\x18.cell.log.v1.LoggedEvent\x12\x12\n\ncommand_id\x18\x02 \x01(\t\x12\x16\n\x0epayload_digest\x18\x03 \x01(\x06\x12\x17\n\x0fparticipant_ids\x18\x04 \x03(\t\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\"\xbf\x01\n\x04\x43opy\x12(\n\x06logged\x18\x01 \x01(\x0b\x32\x18.cell.log.v1.LoggedEvent\x12\x18\n\x10source_partition\x18\x02 \x01(\r\x12\x15\n\rsource_offset\x18\x03 \x01(\x03\x12\x1c\n\x0fprevious_offset\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rrecipient_ids\x18\x05 \x03(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\tB\x12\n\x10_previous_offset*\x98\x01\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VENT_KIND_MESSAGE\x10\x01\x12\x1f\n\x1b\x45VENT_KIND_REACTION_CHANGED\x10\x02\x12\x1c\n\x18\x45VENT_KIND_RECEIVED_MARK\x10\x03\x12\x18\n\x14\x45VENT_KIND_READ_MARK\x10\x04\x42v\n\x17io.messagingcell.log.v1P\x01ZAgithub.com/messaging-cell/messaging-cell/protos/cell/log/v1;logv1\xaa\x02\x0b\x43\x65ll.Log.V1\xba\x02\x07\x43\x65llLogb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,14 +32,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cell.log.v1.record_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027io.messagingcell.log.v1P\001ZAgithub.com/messaging-cell/messaging-cell/protos/cell/log/v1;logv1\252\002\013Cell.Log.V1\272\002\007CellLog'
-  _globals['_EVENTKIND']._serialized_start=593
-  _globals['_EVENTKIND']._serialized_end=745
+  _globals['_EVENTKIND']._serialized_start=636
+  _globals['_EVENTKIND']._serialized_end=788
   _globals['_RECORD']._serialized_start=41
   _globals['_RECORD']._serialized_end=133
   _globals['_LOGGEDEVENT']._serialized_start=136
   _globals['_LOGGEDEVENT']._serialized_end=296
-  _globals['_ORIGIN']._serialized_start=298
-  _globals['_ORIGIN']._serialized_end=417
-  _globals['_COPY']._serialized_start=420
-  _globals['_COPY']._serialized_end=590
+  _globals['_ORIGIN']._serialized_start=299
+  _globals['_ORIGIN']._serialized_end=439
+  _globals['_COPY']._serialized_start=442
+  _globals['_COPY']._serialized_end=633
 # @@protoc_insertion_point(module_scope)

@@ -45,27 +45,31 @@ class LoggedEvent(_message.Message):
     def __init__(self, kind: _Optional[_Union[EventKind, str]] = ..., sender_id: _Optional[str] = ..., conversation_id: _Optional[str] = ..., participant_count: _Optional[int] = ..., event_time_us: _Optional[int] = ..., event: _Optional[bytes] = ...) -> None: ...
 
 class Origin(_message.Message):
-    __slots__ = ("logged", "command_id", "payload_digest", "participant_ids")
+    __slots__ = ("logged", "command_id", "payload_digest", "participant_ids", "traceparent")
     LOGGED_FIELD_NUMBER: _ClassVar[int]
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANT_IDS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     logged: LoggedEvent
     command_id: str
     payload_digest: int
     participant_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, logged: _Optional[_Union[LoggedEvent, _Mapping]] = ..., command_id: _Optional[str] = ..., payload_digest: _Optional[int] = ..., participant_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, logged: _Optional[_Union[LoggedEvent, _Mapping]] = ..., command_id: _Optional[str] = ..., payload_digest: _Optional[int] = ..., participant_ids: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class Copy(_message.Message):
-    __slots__ = ("logged", "source_partition", "source_offset", "previous_offset", "recipient_ids")
+    __slots__ = ("logged", "source_partition", "source_offset", "previous_offset", "recipient_ids", "traceparent")
     LOGGED_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PARTITION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_OFFSET_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_OFFSET_FIELD_NUMBER: _ClassVar[int]
     RECIPIENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     logged: LoggedEvent
     source_partition: int
     source_offset: int
     previous_offset: int
     recipient_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, logged: _Optional[_Union[LoggedEvent, _Mapping]] = ..., source_partition: _Optional[int] = ..., source_offset: _Optional[int] = ..., previous_offset: _Optional[int] = ..., recipient_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, logged: _Optional[_Union[LoggedEvent, _Mapping]] = ..., source_partition: _Optional[int] = ..., source_offset: _Optional[int] = ..., previous_offset: _Optional[int] = ..., recipient_ids: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
