@@ -40,11 +40,11 @@ class OpenTelemetryTracer(Tracer):
 
     def __init__(self, endpoint: str, resource: Attributes, sampler: Sampler) -> None:
         """Send to `endpoint`, http://HOST:PORT or https://HOST:PORT."""
-        exporter = OTLPSpanExporter(
+        self._exporter = OTLPSpanExporter(
             endpoint=endpoint, insecure=endpoint.startswith("http://"), timeout=EXPORT_TIMEOUT_S
         )
         self._processor = BatchSpanProcessor(
-            exporter,
+            self._exporter,
             max_queue_size=QUEUED_SPANS,
             max_export_batch_size=SENT_AT_ONCE,
             schedule_delay_millis=SEND_EVERY_S * 1_000,
@@ -64,10 +64,13 @@ class OpenTelemetryTracer(Tracer):
         return _Span(span)
 
     def stop(self) -> None:
-        """Send what is queued, if the collector takes it soon, and stop. Blocks that long, at most."""
+        """Send what is queued, if the collector takes it within two seconds; else it is dropped. Blocks for no longer."""
         stopping = threading.Thread(target=self._provider.shutdown, name="spans-stop", daemon=True)
         stopping.start()
         stopping.join(_STOP_S)
+        if stopping.is_alive():
+            self._exporter.shutdown()
+            stopping.join(_STOP_S)
 
 
 class _Span(Span):

@@ -1,6 +1,7 @@
 """Traces of a running cell, as an OpenTelemetry collector gets them."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -172,3 +173,4 @@ async def test_a_collector_that_is_away_or_slow_changes_nothing(
             began = loop.time()
         assert loop.time() - began < 25
         assert not kept.spans
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("Otel")]
