@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import islice
 
 from cell.log.v1 import record_pb2 as log
+from delivery_service.figures import DeliveryFigures
 from event_log.port import Fate, NewRecord
 from messaging_core.wire import field, varint
 from telemetry.tracing import MOST_SPANS, Span, SpanKind, Tracer, of_record
@@ -90,9 +91,25 @@ class Forwarder:
     settled, in the same order and with the same chain; readers drop what they have already. Other targets go on.
     """
 
-    __slots__ = ("_lanes", "_settings", "_source_field", "_tracer", "_unsent", "partition", "queued_bytes")
+    __slots__ = (
+        "_figures",
+        "_lanes",
+        "_settings",
+        "_source_field",
+        "_tracer",
+        "_unsent",
+        "partition",
+        "queued_bytes",
+    )
 
-    def __init__(self, partition: int, settings: ForwardingSettings, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self,
+        partition: int,
+        settings: ForwardingSettings,
+        tracer: Tracer | None = None,
+        figures: DeliveryFigures | None = None,
+    ) -> None:
+        self._figures = figures or DeliveryFigures()
         self.queued_bytes = 0
         """Size of the copies that are not known to be durable."""
         self.partition = partition
@@ -204,6 +221,7 @@ class Forwarder:
 
     def _start_over(self, lane: _Lane, now_s: float) -> None:
         """Send again from the failed copy on, later: what landed after it stands behind a hole."""
+        self._figures.retries += 1
         for parcel in lane.parcels:
             parcel.fate = None
         lane.sent = 0

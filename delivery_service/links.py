@@ -53,6 +53,11 @@ class Links:
         """Of the links that are up."""
         return self._ends.keys()
 
+    @property
+    def queued_bytes(self) -> int:
+        """What servers have not taken yet."""
+        return sum([end.queued_bytes for end in self._ends.values()])
+
     def flush(self) -> None:
         """Send what is in the outboxes. A link that has ended takes nothing; its loop will see to it."""
         for outbox, end in self._ends.items():

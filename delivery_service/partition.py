@@ -11,6 +11,7 @@ from cell.delivery.v1 import session_link_pb2 as link
 from cell.log.v1 import record_pb2 as log
 from delivery_service.anchors import Anchors
 from delivery_service.attaches import Asked, WaitingAttaches
+from delivery_service.figures import DeliveryFigures
 from delivery_service.forwarding import Forwarder
 from delivery_service.interest import Interest
 from delivery_service.outbox import Outbox
@@ -18,6 +19,7 @@ from delivery_service.settings import DeliverySettings
 from delivery_service.window import Missing, Told, Window
 from event_log.port import Assignment, Commit, LogRecord
 from event_log.reader import PartitionReader, Reading, Verdict, event_time_us
+from messaging_core.clock import wall_us
 from messaging_core.cursor import Cursor, incarnation_bytes
 from messaging_core.events import PositionedEvent, gap_piece, positioned
 from telemetry.tracing import Span, SpanKind, Tracer, of_record
@@ -59,6 +61,7 @@ class OwnedPartition:
         partition_of: Callable[[str], int],
         settings: DeliverySettings,
         tracer: Tracer | None = None,
+        figures: DeliveryFigures | None = None,
     ) -> None:
         """Start to own a partition. Raises event_log.port.LogError where PartitionReader does."""
         self.number = assignment.partition
@@ -68,7 +71,8 @@ class OwnedPartition:
         """Where reading starts."""
         self.position = self._reader.tail_start
         """One above the last record read."""
-        self.forwarder = Forwarder(self.number, settings.forwarding, tracer)
+        self._figures = figures or DeliveryFigures()
+        self.forwarder = Forwarder(self.number, settings.forwarding, tracer, self._figures)
         self._tracer = tracer
         self.rereads: list[Asked] = []
         """Attaches that need records from the log again; see `reread`."""
@@ -97,12 +101,13 @@ class OwnedPartition:
         """Read the next records: tell links, queue copies, answer attaches that waited for this."""
         exact_from = self._reader.exact_from
         reader, anchors = self._reader, self._anchors
+        now_us = wall_us()
         for record in records:
             if record.offset >= exact_from:
                 anchors.pass_by(record.offset, len(record.value), reader.newest_us)
             reading = reader.read(record)
             if reading.verdict is Verdict.EFFECTIVE:
-                self._take_event(reading)
+                self._take_event(reading, now_us)
             elif reading.offset >= exact_from:
                 self._take_other(reading)
             self.position = reading.offset + 1
@@ -117,7 +122,7 @@ class OwnedPartition:
             for outbox in self._interest.links:
                 outbox.through(self.number, through, self._reader.newest_us)
 
-    def _take_event(self, reading: Reading) -> None:
+    def _take_event(self, reading: Reading, now_us: int) -> None:
         offset, logged = reading.offset, reading.logged
         if offset < self._reader.exact_from:  # replayed for the reader's sake alone
             return
@@ -131,6 +136,8 @@ class OwnedPartition:
                 self.forwarder.forward(offset, logged, elsewhere, traceparent)
         event = positioned(logged, self._incarnation, self.number, offset, reading.time_us, reading.event)
         self._tell(event, here, traceparent)
+        if offset >= self._acts_from:
+            self._figures.routing.add(max(0, now_us - logged.event_time_us) / 1e6)
         if span is not None:
             span.end()
 
@@ -160,6 +167,8 @@ class OwnedPartition:
                 outbox.routed(self.number, event, numbers, traceparent)
 
     def _take_other(self, reading: Reading) -> None:
+        if reading.offset >= self._acts_from:
+            self._figures.dropped[reading.verdict] += 1
         if reading.verdict is Verdict.UNREADABLE:
             self._tell(self._gap(reading.offset, reading.time_us), None)
             return
@@ -173,6 +182,11 @@ class OwnedPartition:
         """What stands for a record nobody can read (R5)."""
         after, until = (Cursor(self._incarnation, self.number, o, time_us) for o in (offset - 1, offset))
         return PositionedEvent(offset, gap_piece(after, until), time_us, b"", "")
+
+    @property
+    def window_bytes(self) -> int:
+        """Memory of the window, about."""
+        return self._window.size_bytes
 
     # --- attaches (R8) ---
 

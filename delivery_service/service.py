@@ -1,13 +1,14 @@
 """The delivery service's shell: a consumer loop, a loop for each link, and what follows the log's slower answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
 import structlog
 
 from cell.delivery.v1 import session_link_pb2 as link
+from delivery_service.figures import DeliveryFigures
 from delivery_service.forwarding import Parcel
 from delivery_service.links import Links, LinkTarget
 from delivery_service.outbox import Outbox
@@ -28,6 +29,8 @@ from event_log.port import (
     Settled,
     Truncated,
 )
+from telemetry import catalogue
+from telemetry.metrics import Figure
 from telemetry.tracing import Tracer
 
 GROUP = "delivery"
@@ -60,6 +63,7 @@ class DeliveryService:
         self._log = log
         self._settings = settings
         self._tracer = tracer
+        self._figures = DeliveryFigures()
         self._owned: dict[int, OwnedPartition] = {}
         self._claimed: set[int] = set()
         self._paused: set[int] = set()
@@ -86,6 +90,19 @@ class DeliveryService:
         """Keep a link to another server, too; once started."""
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks.append(self._run(partial(self._links.keep, target)))
+
+    def figures(self) -> Iterator[Figure]:
+        """What it counts, and owns now; once started."""
+        owned = self._owned.values()
+        yield from self._figures
+        yield Figure(catalogue.OWNED, len(owned), (GROUP,))
+        yield Figure(catalogue.PAUSED, len(self._paused))
+        yield Figure(catalogue.WINDOW, sum([partition.window_bytes for partition in owned]))
+        yield Figure(catalogue.FORWARDING, sum([partition.forwarder.queued_bytes for partition in owned]))
+        for partition, records in self._consumer.lag().items():
+            yield Figure(catalogue.LAG, records, (GROUP, str(partition)))
+        yield Figure(catalogue.LINKS, len(self._links.outboxes()))
+        yield Figure(catalogue.LINK_QUEUES, self._links.queued_bytes)
 
     async def failed(self) -> None:
         """Wait until the service cannot go on, and raise why. Returns once it is closed."""
@@ -188,6 +205,7 @@ class DeliveryService:
             partition_of=self._log.partition_of,
             settings=self._settings,
             tracer=self._tracer,
+            figures=self._figures,
         )
         self._owned[assignment.partition] = partition
         self._consumer.seek(assignment.partition, partition.seek_to)

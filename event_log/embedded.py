@@ -24,6 +24,7 @@ from event_log.embedded_retention import Retention
 from event_log.embedded_settings import EmbeddedLogSettings
 from event_log.embedded_tail import Tail
 from event_log.embedded_writer import Append, Cycle, Task, Writer
+from event_log.figures import AppendFigures
 from event_log.partitioner import partition_for
 from event_log.port import (
     MAX_PARTITIONS,
@@ -51,6 +52,7 @@ from messaging_core.sqlite import (
     lock_folder,
     sync_folder,
 )
+from telemetry.metrics import Figure
 
 _logger = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class EmbeddedLog(EventLog):
         self._groups: dict[str, Group[EmbeddedConsumer]] = {}
         self._consumers: list[EmbeddedConsumer] = []
         self._pending_bytes = 0
+        self._appends = AppendFigures()
         self._closed = False
         self._reader = connect(path, read_only=True)
         self._reader_thread = ThreadPoolExecutor(1, "log-reader")
@@ -149,6 +152,10 @@ class EmbeddedLog(EventLog):
         if records:
             self._pending_bytes += size_bytes
             self._writer.put(Append(records, on_settled, size_bytes))
+
+    def figures(self) -> Iterable[Figure]:
+        """See EventLog.figures."""
+        return self._appends.figures(self._pending_bytes)
 
     def consumer(self, group: str) -> GroupConsumer:
         """See EventLog.consumer."""
@@ -268,6 +275,8 @@ class EmbeddedLog(EventLog):
             self.tail.add(partition, records)
         for task, result in zip(cycle.tasks, cycle.results, strict=True):
             task.done(result)
+        if cycle.appends:
+            self._count(cycle)
         if cycle.appended:
             partitions = [partition for partition, _ in cycle.appended]
             for consumer in self._consumers:
@@ -277,6 +286,14 @@ class EmbeddedLog(EventLog):
                 on_settled(settled)
             except Exception:
                 _logger.exception("a callback for settled appends raised")
+
+    def _count(self, cycle: Cycle) -> None:
+        records = sum([len(append.records) for append in cycle.appends])
+        if cycle.appended:
+            self._appends.appended(records, cycle.size_bytes, cycle.took_s)
+        else:
+            fates = [one.fate for settled in cycle.settled.values() for one in settled[:1]]
+            self._appends.failed(records, fates[0])
 
     async def _from_file(
         self,

@@ -83,6 +83,11 @@ class EmbeddedConsumer(GroupConsumer):
             self._paused.discard(partition)
             self._ready[partition] = None
 
+    def lag(self) -> Mapping[int, int]:
+        """See GroupConsumer.lag."""
+        ends = self._log.ends
+        return {partition: ends[partition] - offset for partition, offset in self._positions.items()}
+
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """See GroupConsumer.commit."""
         self._check_open()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ class Cycle:
     """Whether COMMIT was begun."""
     full: bool = False
     """Whether the disk is full."""
+    took_s: float = 0.0
+    """The transaction, until its records were durable."""
 
 
 class Writer:
@@ -141,12 +144,14 @@ class Writer:
             return
         batches = self._batches(cycle)
         now_us = wall_us()
+        began_s = time.monotonic()
         try:
             self._transact(cycle, batches, now_us)
         except sqlite3.Error as error:
             self._settle(cycle, self._fate_after(error, cycle.committing))
             self._write_tasks(cycle)
             return
+        cycle.took_s = time.monotonic() - began_s
         for partition, base, values in batches:
             self._next_offsets[partition] = base + len(values)
             records = [LogRecord(offset, now_us, value) for offset, value in enumerate(values, base)]

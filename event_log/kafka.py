@@ -31,6 +31,7 @@ from event_log.port import (
     Settled,
     Tag,
 )
+from telemetry.metrics import Figure
 
 __all__ = [
     "KafkaLog",
@@ -102,6 +103,10 @@ class KafkaLog(EventLog):
     ) -> None:
         """See EventLog.append."""
         self._producer.append(records, on_settled)
+
+    def figures(self) -> Iterable[Figure]:
+        """See EventLog.figures."""
+        return self._producer.figures()
 
     def consumer(self, group: str) -> GroupConsumer:
         """See EventLog.consumer."""

@@ -52,6 +52,10 @@ class KafkaConsumer(GroupConsumer):
         """See GroupConsumer.resume."""
         self._fetcher.resume(partitions)
 
+    def lag(self) -> Mapping[int, int]:
+        """See GroupConsumer.lag."""
+        return self._fetcher.lag()
+
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """See GroupConsumer.commit."""
         self._check_open()

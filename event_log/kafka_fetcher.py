@@ -185,6 +185,8 @@ class Fetcher:
         self._purpose = f"fetch-{next(_numbers)}"
         self._positions: dict[int, int] = {}
         """Next offset of each partition."""
+        self._ends: dict[int, int] = {}
+        """One above the last durable record of each, as its broker told last."""
         self._paused: set[int] = set()
         self._held: set[int] = set()
         """Not to be asked for until it is known why the broker does not have the position."""
@@ -211,6 +213,7 @@ class Fetcher:
         """Do not read it any more."""
         self._forget(partition)
         self._positions.pop(partition, None)
+        self._ends.pop(partition, None)
         self._paused.discard(partition)
 
     def pause(self, partitions: Iterable[int]) -> None:
@@ -224,6 +227,11 @@ class Fetcher:
         self._paused.difference_update(partitions)
         self._wanted.set()
         self._on_arrival()
+
+    def lag(self) -> dict[int, int]:
+        """For each partition how many records are known to be there from its position on."""
+        ends = self._ends
+        return {p: max(0, ends.get(p, offset) - offset) for p, offset in self._positions.items()}
 
     def take(self) -> tuple[tuple[int, Sequence[LogRecord]], ...]:
         """The next records, of the partitions in turn. Raises Truncated, LogUnavailable."""
@@ -340,6 +348,7 @@ class Fetcher:
             offset = positions.get(partition, -1)
             if self._positions.get(partition) != offset or partition in unwanted:
                 continue  # sought elsewhere or paused in the meantime, or not the consumer's any more
+            self._ends[partition] = found.end_offset
             if found.error_code not in (0, _OUT_OF_RANGE):
                 moved = True
             elif found.error_code == _OUT_OF_RANGE:

@@ -18,6 +18,7 @@ from typing import Any
 
 from kafka.protocol.producer import InitProducerIdRequest, ProduceRequest
 
+from event_log.figures import AppendFigures
 from event_log.kafka_batches import OVERHEAD_BYTES, Answer, Batch, Lane, OnSettled, Waiting, answer_of
 from event_log.kafka_brokers import Brokers
 from event_log.kafka_connection import Connection, ConnectionLost, error_name
@@ -30,6 +31,7 @@ from event_log.port import (
     NewRecord,
     Settled,
 )
+from telemetry.metrics import Figure
 
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Producer:
         self._busy: dict[int | None, dict[int, float]] = {}
         """For each node the requests on their way: number and when they went out."""
         self._pending_bytes = 0
+        self._appends = AppendFigures()
         self._producer_id = -1
         self._soon: asyncio.Handle | None = None
         self._later: asyncio.TimerHandle | None = None
@@ -99,6 +102,10 @@ class Producer:
             self._later = self._loop.call_later(PATIENCE_S, self._send_due)
         if self._sweep is None:
             self._sweep = self._loop.call_later(_SWEEP_S, self._expire)
+
+    def figures(self) -> Iterable[Figure]:
+        """See EventLog.figures."""
+        return self._appends.figures(self._pending_bytes)
 
     async def close(self) -> None:
         """Wait until everything is settled, which takes no longer than the time of an append, and stop."""
@@ -234,7 +241,7 @@ class Producer:
         answer: "asyncio.Future[Any]",
     ) -> None:
         timer.cancel()
-        del self._busy[node][number]
+        took_s = self._loop.time() - self._busy[node].pop(number)
         # Those given up in the meantime have had their fate told; what is said of them now comes too late.
         batches = [(lane, batch) for lane, batch in batches if lane.batch is batch]
         if answer.cancelled() or answer.exception() is not None:
@@ -247,17 +254,23 @@ class Producer:
         }
         fates: _Fates = []
         failed: list[tuple[Lane, Batch]] = []
+        appended = size_bytes = 0
         for lane, batch in batches:
             code, base_offset = codes.get(lane.partition, (-1, -1))
             said = answer_of(code)
             if said is Answer.APPENDED and base_offset >= 0:
-                fates += lane.appended(batch, base_offset)
+                settled = lane.appended(batch, base_offset)
+                appended += len(settled)
+                size_bytes += len(batch.encoded)
+                fates += settled
                 if lane.queue:
                     self._due[lane.partition] = None
             else:
                 _logger.debug("append to partition %d: %s", lane.partition, error_name(code))
                 fates += lane.failed(batch, said)
                 failed.append((lane, batch))
+        if appended:
+            self._appends.appended(appended, size_bytes, took_s)
         if failed:
             self._try_again([lane for lane, _ in failed])
         self._settle(fates)
@@ -309,6 +322,8 @@ class Producer:
         for (value, tag, on_settled, _), fate, offset in fates:
             self._pending_bytes -= len(value) + OVERHEAD_BYTES
             told.setdefault(on_settled, []).append(Settled(tag, fate, offset))
+            if fate is not Fate.APPENDED:
+                self._appends.failed(1, fate)
         for on_settled, settled in told.items():
             try:
                 on_settled(settled)

@@ -6,6 +6,8 @@ from enum import Enum
 from types import TracebackType
 from typing import Generic, NamedTuple, Self, TypeVar
 
+from telemetry.metrics import Figure
+
 Tag = TypeVar("Tag")
 
 MAX_PARTITIONS = 512
@@ -166,6 +168,10 @@ class GroupConsumer(ABC):
     def resume(self, partitions: Iterable[int]) -> None:
         """Return their records again, without losing any."""
 
+    def lag(self) -> Mapping[int, int]:
+        """For each partition that is read, how many records are known to be in the log and were not returned yet."""
+        return {}
+
     @abstractmethod
     async def commit(self, commits: Mapping[int, Commit]) -> None:
         """Make these durable. Raises CommitFenced if a partition is no longer this member's, LogUnavailable, ValueError."""
@@ -214,6 +220,10 @@ class EventLog(ABC):
         together: each record once, in order within a partition, APPENDED only after it is durable. It must not raise. Raises
         LogFull, LogUnavailable, or ValueError for a partition or size out of bounds, before any was taken.
         """
+
+    def figures(self) -> Iterable[Figure]:
+        """What it counts of appends."""
+        return ()
 
     @abstractmethod
     def consumer(self, group: str) -> GroupConsumer:

@@ -1,7 +1,8 @@
 """cell.history.v1.HistoryService on grpc.aio: who calls, what is asked, what is read in which order, what is answered."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -33,9 +34,11 @@ from history_service.readers import StoredEvents
 from history_service.settings import HistorySettings
 from messaging_core.cursor import Cursor, CursorInvalid, decode_cursor, incarnation_bytes
 from messaging_core.events import HistoryUnavailable
-from messaging_core.grpc_status import abort
+from messaging_core.grpc_status import abort, status_name
 from messaging_core.identity import Authenticator, TokenInvalid, identify
 from messaging_core.refusals import Refused
+from telemetry import catalogue
+from telemetry.metrics import Calls, Figure
 from telemetry.trace_context import traceparent_of
 from telemetry.tracing import Span, SpanKind, Tracer
 
@@ -67,11 +70,13 @@ class HistoryApi:
     ) -> None:
         """Answer from `store`, which holds what `log` says."""
         self._tracer = tracer
+        self._calls = Calls(catalogue.CALLS)
         self._store = store
         self._log = log
         self._authenticator = authenticator
         self._settings = settings
-        self._events = StoredEvents(store, log.incarnation)
+        self.events = StoredEvents(store, log.incarnation)
+        """How it reads what a user is told."""
         self._incarnation = incarnation_bytes(log.incarnation)
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -85,28 +90,47 @@ class HistoryApi:
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
 
+    def figures(self) -> Iterator[Figure]:
+        """What it counts."""
+        yield from self._calls
+        yield Figure(catalogue.GAPS, self.events.gaps)
+
     def _handler(
         self, parse: type[Request], answer: Callable[[Request, str], Awaitable[Message]]
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        method = parse.DESCRIPTOR.name.removesuffix("Request")
+        method = f"{_SERVICE.full_name}/{parse.DESCRIPTOR.name.removesuffix('Request')}"
 
         async def handle(encoded: bytes, context: Context) -> bytes:
             span = self._span(method, context) if self._tracer is not None else None
+            began_s, status = time.monotonic(), "CANCELLED"
             try:
-                user_id = self._caller(context)
-                request = parse.FromString(encoded)
-                answered = (await answer(request, user_id)).SerializeToString()
-            except Exception as error:
-                refused = error
-            else:
+                answered = await self._answer(encoded, context, parse, answer)
+                status = "OK"
+            except grpc.aio.AbortError:
+                status = status_name(context)
+                raise
+            finally:
+                self._calls.add(method, status, time.monotonic() - began_s)
                 if span is not None:
-                    span.end()
-                return answered
-            if span is not None:
-                span.end(type(refused).__name__)
-            await _refuse(context, refused)
+                    span.end("" if status == "OK" else status, {"rpc.response.status_code": status})
+            return answered
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    async def _answer(
+        self,
+        encoded: bytes,
+        context: Context,
+        parse: type[Request],
+        answer: Callable[[Request, str], Awaitable[Message]],
+    ) -> bytes:
+        try:
+            user_id = self._caller(context)
+            request = parse.FromString(encoded)
+            return (await answer(request, user_id)).SerializeToString()
+        except Exception as error:
+            refused = error
+        await _refuse(context, refused)
 
     def _span(self, method: str, context: Context) -> Span | None:
         """Of a call that is traced."""
@@ -114,9 +138,8 @@ class HistoryApi:
         traceparent = traceparent_of(context.invocation_metadata())
         if not self._tracer.samples(traceparent):
             return None
-        name = f"{_SERVICE.full_name}/{method}"
-        attributes = {"rpc.system.name": "grpc", "rpc.method": name}
-        return self._tracer.start(name, SpanKind.SERVER, traceparent, attributes)
+        attributes = {"rpc.system.name": "grpc", "rpc.method": method}
+        return self._tracer.start(method, SpanKind.SERVER, traceparent, attributes)
 
     def _caller(self, context: Context) -> str:
         """The user that the call's access token names."""
@@ -212,9 +235,9 @@ class HistoryApi:
     ) -> history.ListEventsResponse:
         size = asking.page_size(request.page_size)
         partition = self._log.partition_of(user_id)
-        persisted = await self._events.persisted(partition)
+        persisted = await self.events.persisted(partition)
         after = await self._after(request.after_cursor, partition, persisted)
-        page = await self._events.page(
+        page = await self.events.page(
             user_id, partition, after, persisted, size, self._settings.max_page_bytes
         )
         updates = messaging.ConnectResponse.FromString(b"".join(event.piece for event in page.events)).updates

@@ -21,6 +21,9 @@ from event_log.reader import PartitionReader, Reading, Verdict
 from history_service.port import Batch, HistoryStore, Persisted, StoreUnavailable
 from history_service.rows import Rows, add_gap
 from history_service.settings import HistorySettings
+from messaging_core.clock import wall_us
+from telemetry import catalogue
+from telemetry.metrics import Figure, seconds
 from telemetry.tracing import Span, SpanKind, Tracer, of_record
 
 GROUP = "history"
@@ -51,6 +54,8 @@ class _Work:
     letters: list[DeadLetter] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     """Of the records that are traced."""
+    oldest_us: int = 0
+    """When the log took the first of them, microseconds since 1970."""
 
 
 class HistoryConsumer:
@@ -70,6 +75,11 @@ class HistoryConsumer:
         self._settings = settings
         self._rows = Rows(log.partition_of, settings.limits.max_mark_participants)
         self._owned: dict[int, _Owned] = {}
+        self._consumer: GroupConsumer | None = None
+        self._writes = seconds()
+        self._stored = self._failures = self._letters = 0
+        self._oldest_us = 0
+        """Of what is being stored; 0 for nothing."""
         self._paused = False
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +87,19 @@ class HistoryConsumer:
     async def start(self) -> None:
         """Join the group and begin."""
         self._task = asyncio.create_task(self._run(), name="history-consumer")
+
+    def figures(self) -> Iterator[Figure]:
+        """What it counts, and how far it is behind."""
+        yield Figure(catalogue.STORES, self._writes)
+        yield Figure(catalogue.STORED, self._stored)
+        yield Figure(catalogue.STORE_FAILURES, self._failures)
+        yield Figure(catalogue.DEAD_LETTERS, self._letters)
+        age_us = max(0, wall_us() - self._oldest_us) if self._oldest_us else 0
+        yield Figure(catalogue.HISTORY_AGE, age_us / 1e6)
+        yield Figure(catalogue.OWNED, len(self._owned), (GROUP,))
+        if self._consumer is not None:
+            for partition, records in self._consumer.lag().items():
+                yield Figure(catalogue.LAG, records, (GROUP, str(partition)))
 
     async def wait_closed(self) -> None:
         """Return once it has stopped. Raises what made it stop, if `close` did not: LogError, StoreError."""
@@ -92,6 +115,7 @@ class HistoryConsumer:
     async def _run(self) -> None:
         try:
             async with self._log.consumer(GROUP) as consumer:
+                self._consumer = consumer
                 await self._consume(consumer)
         except Exception:
             _logger.exception("history stopped")
@@ -191,6 +215,7 @@ class HistoryConsumer:
     def _read(self, work: _Work, partition: int, owned: _Owned, record: LogRecord) -> None:
         reading = owned.reader.read(record)
         work.records += 1
+        work.oldest_us = work.oldest_us or record.append_time_us
         acts = record.offset >= owned.reader.acts_from
         if reading.verdict is Verdict.EFFECTIVE and acts:
             self._rows.add(work.batch, partition, reading)
@@ -218,18 +243,26 @@ class HistoryConsumer:
         if not work.owned:
             return True
         delay_s = self._settings.retry_min_s
+        clock = asyncio.get_running_loop().time
+        self._oldest_us = work.oldest_us
         while True:
+            began_s = clock()
             try:
                 if work.letters:
                     await self._log.dead_letter(work.letters)
                 await self._store_port.write(work.batch)
                 break
             except (StoreUnavailable, LogUnavailable) as error:
+                self._failures += 1
                 _logger.warning("records cannot be stored now, trying again in %.1f s: %s", delay_s, error)
             await self._wait(consumer, delay_s)
             if self._closing.is_set():
                 return False
             delay_s = min(2 * delay_s, self._settings.retry_max_s)
+        self._writes.add(clock() - began_s)
+        self._oldest_us = 0
+        self._stored += work.records
+        self._letters += len(work.letters)
         for letter in work.letters:
             _logger.error(
                 "a dead letter: record %d of partition %d, %s", letter.offset, letter.partition, letter.reason

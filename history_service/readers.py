@@ -28,6 +28,8 @@ class StoredEvents:
         self._store = store
         self._incarnation = incarnation
         self._cursor_incarnation = incarnation_bytes(incarnation)
+        self.gaps = 0
+        """How many were told."""
 
     async def events_after(
         self, user_id: str, partition: int, after_offset: int, max_bytes: int
@@ -81,6 +83,7 @@ class StoredEvents:
 
     def _gap(self, partition: int, after: int, until: int, time_us: int) -> PositionedEvent:
         """Tells that the events above `after` up to `until` are not to be had."""
+        self.gaps += 1
         before = Cursor(self._cursor_incarnation, partition, after, time_us)
         piece = gap_piece(before, before._replace(offset=until))
         return PositionedEvent(until, piece, time_us, b"", "")

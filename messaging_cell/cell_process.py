@@ -16,7 +16,7 @@ from event_log.port import EventLog
 from history_service.api import HistoryApi
 from history_service.consumer import HistoryConsumer
 from history_service.port import HistoryStore
-from history_service.readers import StoredEvents, StoredRegistry
+from history_service.readers import StoredRegistry
 from history_service.settings import HistorySettings
 from messaging_cell import access_tokens, process_checks, storage
 from messaging_cell.client_port import ClientPort
@@ -92,6 +92,11 @@ class CellProcess:
         self._server: MessagingServer | None = None
         self._client_port: ClientPort | None = None
         self._internal_port: InternalPort | None = None
+
+    @property
+    def metrics_address(self) -> Address | None:
+        """Where figures are fetched; None where they are not."""
+        return self._telemetry.metrics_address
 
     @property
     def has_clients(self) -> bool:
@@ -176,6 +181,8 @@ class CellProcess:
         if Service.DELIVERY in services:
             watched["delivery"] = await self._start_delivery(log)
         parts.callback(self._watch(watched).cancel)
+        self._telemetry.figures.add(log.figures)
+        await self._telemetry.start()
         await self._open_ports()
 
     def _make_telemetry(self) -> Telemetry:
@@ -186,6 +193,7 @@ class CellProcess:
     async def _start_history(self, log: EventLog, store: HistoryStore) -> Callable[[], Awaitable[None]]:
         settings = HistorySettings(limits=self.settings.limits)
         history = HistoryConsumer(log, store, settings, self._telemetry.tracer)
+        self._telemetry.figures.add(history.figures)
         await history.start()
         self._parts.push_async_callback(history.close)
         return history.wait_closed
@@ -199,16 +207,19 @@ class CellProcess:
         parts.push_async_callback(port.stop, _STOP_GRACE_S)
         tracer = self._telemetry.tracer
         history_settings = HistorySettings(limits=settings.limits)
-        HistoryApi(store, log, authenticator, history_settings, tracer).add_to(port.server)
+        api = HistoryApi(store, log, authenticator, history_settings, tracer)
+        api.add_to(port.server)
         self._server = MessagingServer(
             log=log,
-            history=StoredEvents(store, log.incarnation),
+            history=api.events,
             registry=StoredRegistry(store),
             authenticator=authenticator,
             settings=self._server_settings,
             tracer=tracer,
         )
         parts.push_async_callback(self._server.close)
+        for source in (self._server.figures, api.figures):
+            self._telemetry.figures.add(source)
         self._server.add_to(port.server)
         if self._internal_port is not None:
             add_session_link_service(self._internal_port.server, self._server.serve_link)
@@ -219,6 +230,7 @@ class CellProcess:
         delivery_settings = DeliverySettings(window_bytes=window_bytes)
         delivery = DeliveryService(log=log, settings=delivery_settings, tracer=self._telemetry.tracer)
         await delivery.start()
+        self._telemetry.figures.add(delivery.figures)
         self._parts.push_async_callback(delivery.close)
         if Service.MESSAGING_SERVER in self._services:
             delivery.add_target(LinkTarget(settings.cell_id, self._link_here))

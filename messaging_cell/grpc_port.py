@@ -30,7 +30,7 @@ class GrpcPort:
         `services` are those whose health is told, beside that of all of them, "". Raises PortTaken.
         """
         if not shared:
-            _check_free(address)
+            check_free(address)
         # Unless told so, two cells started by mistake would silently share the port, each with half of the clients.
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", int(shared)), *options])
         try:
@@ -61,7 +61,7 @@ class GrpcPort:
         await self.server.stop(grace_s)
 
 
-def _check_free(address: Address) -> None:
+def check_free(address: Address) -> None:
     """Bind and let go, because grpc does not say why an address cannot be listened on. Raises PortTaken."""
     try:
         found = socket.getaddrinfo(

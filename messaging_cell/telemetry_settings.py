@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 
 from messaging_cell.engine_settings import EngineSettings
-from messaging_cell.setting_kinds import COLLECTOR, Setting, share, whole
+from messaging_cell.setting_kinds import ADDRESS, COLLECTOR, Address, Setting, seconds, share, whole
 
 _Telemetry = partial(Setting, group="Telemetry")
 
@@ -32,3 +32,17 @@ class TelemetrySettings(EngineSettings):
             whole(1, 100_000),
         ),
     ] = 100
+    metrics_interval_s: Annotated[
+        float,
+        _Telemetry(
+            "Time between two times that metrics are sent to the collector, in seconds.", seconds(1, 3_600)
+        ),
+    ] = 15.0
+    metrics_listen: Annotated[
+        Address | None,
+        _Telemetry(
+            "Where Prometheus fetches metrics over HTTP. Workers take as many ports from this one on.",
+            ADDRESS,
+            default_text="none",
+        ),
+    ] = None

@@ -105,6 +105,8 @@ class Workers:
             "internal_listen": str(internal._replace(port=internal.port + worker)),
             "max_streams": str(max(1, self._settings.max_streams // self._settings.workers)),
         }
+        if metrics := self._settings.metrics_listen:
+            own["metrics_listen"] = str(metrics._replace(port=metrics.port + worker))
         if self._settings.server_id:
             own["server_id"] = f"{self._settings.server_id[:61]}-{worker}"
         flags = [word for name, value in own.items() for word in ("--" + name.replace("_", "-"), value)]

@@ -22,6 +22,12 @@ async def abort(
     raise AssertionError("abort raises")
 
 
+def status_name(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+    """The status that a call was aborted with, by its name."""
+    code = context.code()
+    return next((each.name for each in grpc.StatusCode if code in (each, each.value[0])), "UNKNOWN")
+
+
 def _details(refused: Refused, code: grpc.StatusCode) -> bytes:
     info = error_details_pb2.ErrorInfo(reason=reason_name(refused.reason), domain=DOMAIN)
     info.metadata["outcome"] = "NOT_DONE" if refused.outcome == 1 else "UNKNOWN"

@@ -7,6 +7,7 @@ from messaging_core.clock import wall_us
 from messaging_core.refusals import Refused
 from messaging_server import pieces
 from messaging_server.content import invalid, too_large
+from messaging_server.figures import kind_of
 from messaging_server.pipeline import CommandDesk, Pending, Pipeline
 from messaging_server.records import message_ref
 from messaging_server.session import APPENDING, client_id_of
@@ -43,11 +44,13 @@ class _Call:
             if name == "ping":
                 pong = pieces.pong(command.command_id, wall_us())
                 self.outcomes[position] = messaging.Outcome(pong=pong)
+                self._desk.figures.others[name] += 1
             elif name in _OF_A_STREAM:
                 raise Refused(messaging.REJECTED_REASON_UNSUPPORTED, "this belongs to a stream", name or "")
             else:
                 raise Refused(messaging.REJECTED_REASON_UNSUPPORTED, "this server does not know this command")
         except Refused as refused:
+            self._desk.figures.refused(kind_of(name), refused)
             self._reject(position, command.command_id, client_id_of(command, name), refused)
 
     async def wait(self) -> None:

@@ -5,7 +5,7 @@ conversation is not known to be registered waits, and holds those behind it, unt
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,10 +17,13 @@ from messaging_core.refusals import Refused
 from messaging_server.commands import Prepared, check_traceparent, prepare
 from messaging_server.content import invalid
 from messaging_server.conversations import Conversations, Found, admitted, unavailable
+from messaging_server.figures import KINDS, ServerFigures
 from messaging_server.recent import Rates, RecentCommands, RecentMarks
 from messaging_server.records import encode_origin, told_to
 from messaging_server.settings import ServerSettings
 from messaging_server.spans import CommandSpan
+from telemetry import catalogue
+from telemetry.metrics import Figure
 from telemetry.tracing import Tracer
 
 _SIZE_OF_PENDING = 512
@@ -102,6 +105,7 @@ class CommandDesk:
     on_change: Callable[[], None]
     """Called after outcomes were given that no frame, timer or link led to."""
     tracer: Tracer | None = None
+    figures: ServerFigures = field(default_factory=ServerFigures)
     other_rates: Rates = field(init=False)
     """Of commands that append nothing: as many again."""
     held_bytes: int = 0
@@ -125,6 +129,7 @@ class CommandDesk:
         participants = admitted(prepared, found)
         audience = told_to(prepared, participants, self.settings.limits.max_mark_participants)
         if not prepared.command_id and self.marks.has(*_mark_of(prepared)):
+            self.figures.accepts[prepared.kind].add(self.now_s() - pending.received_s)
             return pending.accept()
         self.clock.observe(prepared.above_us)
         pending.stamp_us = self.clock.stamp()
@@ -157,6 +162,11 @@ class CommandDesk:
         while deadlines and (not deadlines[0].is_open or deadlines[0].received_s < latest_s):
             deadlines.popleft().refuse(_too_late())
 
+    def figures_now(self) -> Iterator[Figure]:
+        """What is under way here."""
+        yield Figure(catalogue.IN_FLIGHT, len(self._deadlines))
+        yield Figure(catalogue.HELD, self.held_bytes)
+
     @property
     def in_flight(self) -> bool:
         """Whether the log still owes the fate of a command that has no outcome."""
@@ -176,7 +186,10 @@ class CommandDesk:
         if fate is Fate.APPENDED:
             if pending.prepared is not None and not pending.prepared.command_id:
                 self.marks.durable(*_mark_of(pending.prepared))
-            if self.now_s() - pending.received_s <= ACCEPT_DEADLINE_S:
+            took_s = self.now_s() - pending.received_s
+            if took_s <= ACCEPT_DEADLINE_S:
+                if pending.is_open and pending.prepared is not None:
+                    self.figures.accepts[pending.prepared.kind].add(took_s)
                 pending.accept()
             else:
                 pending.refuse(_too_late())
@@ -300,6 +313,8 @@ class Pipeline:
     def refused(self, pending: Pending, refused: Refused) -> None:
         """Owner: it was refused."""
         self._done(pending)
+        assert pending.prepared is not None
+        self._desk.figures.refused(KINDS[pending.prepared.kind], refused)
         if self._outcomes is not None:
             self._outcomes.refused(pending, refused)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from cell.delivery.v1 import session_link_pb2 as link
+from messaging_server.figures import ServerFigures
 
 if TYPE_CHECKING:
     from messaging_server.subscription import Subscription
@@ -64,9 +65,11 @@ class User:
 class Agenda:
     """What sessions want done, collected until the shell does it, once per turn of the event loop."""
 
-    __slots__ = ("attach", "detach", "force", "page", "seek_end", "wake", "write")
+    __slots__ = ("attach", "detach", "figures", "force", "page", "seek_end", "wake", "write")
 
-    def __init__(self) -> None:
+    def __init__(self, figures: ServerFigures | None = None) -> None:
+        self.figures = figures or ServerFigures()
+        """What sessions count."""
         self.attach: list[Subscription] = []
         """Send the session's attach to the owner of its partition."""
         self.detach: list[User] = []

@@ -4,16 +4,18 @@ Messages of a link are taken in their order. Only the current owner of a partiti
 sessions take live events (R8).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cell.delivery.v1 import session_link_pb2 as link
-from messaging_core.clock import HybridClock
+from messaging_core.clock import HybridClock, wall_us
 from messaging_server.ownership import Ownership
 from messaging_server.presence import Agenda, Link, PartitionView, User
 from messaging_server.spans import Deliveries
 from messaging_server.subscription import ATTACHING, LIVE, Subscription
 from session_link.port import LinkBroken, LinkRefused
 from session_link.routed import FromOwner, Routed
+from telemetry import catalogue
+from telemetry.metrics import Figure
 
 _MAX_NUMBER = 2**32 - 1
 
@@ -132,6 +134,12 @@ class Router:
                 out.setdefault(owner, []).append(link.ServerMessage(attach=session.attach_message()))
         return out
 
+    def figures(self) -> Iterator[Figure]:
+        """Who is here, and of whom nothing is told."""
+        yield Figure(catalogue.USERS, len(self._users))
+        unowned = sum(view.owner is None for view in self._views)
+        yield Figure(catalogue.UNOWNED, unowned)
+
     # What owners say.
 
     def is_current(self, source: Link, partition: int) -> bool:
@@ -164,7 +172,9 @@ class Router:
                 continue
             for session in user.sessions:
                 if session.state is LIVE and session.push(offset, piece, time_us) and direct_ref:
-                    session.was_sent(sender_id, offset, direct_ref)
+                    sent_at_us = session.was_sent(sender_id, offset, direct_ref)
+                    if sent_at_us:
+                        self._agenda.figures.deliveries.add(max(0, wall_us() - sent_at_us) / 1e6)
         if traceparent and self._deliveries is not None:
             known = [users[number] for number in (users if numbers is None else numbers) if number in users]
             took = [s for user in known for s in user.sessions if s.outbound.holds_event(piece)]
@@ -183,6 +193,7 @@ class Router:
     def _attach_replied(self, source: Link, reply: link.AttachReply, now_s: float) -> None:
         if not self.is_current(source, reply.partition):
             return
+        self._agenda.figures.attaches[reply.outcome] += 1
         session = self._views[reply.partition].attaching.get(reply.session_number)
         if session is None:
             return

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 import structlog
@@ -31,6 +31,8 @@ from messaging_server.streams import Streams
 from messaging_server.subscription import Subscription
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
 from session_link.routed import FromOwner, Routed
+from telemetry import catalogue
+from telemetry.metrics import Figure
 from telemetry.tracing import Tracer
 
 _log = structlog.get_logger(__name__)
@@ -88,7 +90,7 @@ class MessagingServer:
             tracer=tracer,
         )
         deliveries = None if tracer is None else Deliveries(tracer, settings.server_id)
-        agenda = Agenda()
+        agenda = Agenda(self._desk.figures)
         self._router = Router(
             partition_count=log.partition_count,
             incarnation=log.incarnation,
@@ -115,6 +117,13 @@ class MessagingServer:
     async def wait_ready(self) -> None:
         """Wait until every partition has had an owner's link."""
         await self._ready.wait()
+
+    def figures(self) -> Iterator[Figure]:
+        """What it counts, and holds now."""
+        yield from self._desk.figures
+        yield from self._desk.figures_now()
+        yield from self._router.figures()
+        yield Figure(catalogue.STREAMS, self._streams.count)
 
     @property
     def stream_count(self) -> int:

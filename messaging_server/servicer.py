@@ -4,7 +4,7 @@ So a frame that does not parse is INVALID_ARGUMENT, and what goes out is joined 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError, Message
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_core import grpc_status
+from messaging_core.grpc_status import status_name
 from messaging_core.identity import Authenticator, Identity, TokenInvalid, identify
-from messaging_core.refusals import Refused
+from messaging_core.refusals import Refused, reason_name
 from messaging_server import endings
 from messaging_server.calls import execute, send_message
 from messaging_server.content import invalid, too_large
@@ -91,16 +92,33 @@ class MessagingServicer(grpc.GenericRpcHandler):
 
     async def execute(self, data: bytes, context: "Context") -> bytes:
         """The commands of a client without a Connect stream."""
-        return await self._call(execute, messaging.ExecuteRequest, data, context)
+        return await self._counted(
+            "Execute", self._call(execute, messaging.ExecuteRequest, data, context), context
+        )
 
     async def send_message(self, data: bytes, context: "Context") -> bytes:
         """One message."""
-        return await self._call(send_message, messaging.SendMessageRequest, data, context)
+        call = self._call(send_message, messaging.SendMessageRequest, data, context)
+        return await self._counted("SendMessage", call, context)
+
+    async def _counted(self, method: str, call: Awaitable[bytes], context: "Context") -> bytes:
+        began_s, status = self._desk.now_s(), "CANCELLED"
+        try:
+            answer = await call
+            status = "OK"
+        except grpc.aio.AbortError:
+            status = status_name(context)
+            raise
+        finally:
+            self._desk.figures.calls.add(f"{SERVICE}/{method}", status, self._desk.now_s() - began_s)
+        return answer
 
     async def _call(
         self, do: Callable[..., Any], kind: type[Request], data: bytes, context: "Context"
     ) -> bytes:
-        identity = await self._identify(context)
+        identity = self._identity(context)
+        if isinstance(identity, Ending):
+            await abort(context, identity)
         if self._streams.refusing or self._streams.was_paused:
             await grpc_status.abort(
                 context, endings.call_refused(endings.LEAVING if self._streams.refusing else endings.PAUSED)
@@ -120,8 +138,11 @@ class MessagingServicer(grpc.GenericRpcHandler):
         return response.SerializeToString()
 
     async def _open(self, context: "Context") -> Stream:
-        opened = self._streams.open(await self._identify(context), context)
+        identity = self._identity(context)
+        opened = identity if isinstance(identity, Ending) else self._streams.open(identity, context)
         if isinstance(opened, Ending):
+            assert opened.refused is not None
+            self._desk.figures.turned_away[reason_name(opened.refused.reason)] += 1
             await abort(context, opened)
         return opened
 
@@ -134,10 +155,11 @@ class MessagingServicer(grpc.GenericRpcHandler):
         if stream.ending is not None and stream.ending.status is not grpc.StatusCode.OK:
             await abort(context, stream.ending)
 
-    async def _identify(self, context: "Context") -> Identity:
+    def _identity(self, context: "Context") -> Identity | Ending:
+        """Who calls, or why that is nobody."""
         try:
             return identify(context.invocation_metadata(), self._authenticator)
         except TokenInvalid as error:
-            await abort(context, endings.token_invalid(str(error)))
+            return endings.token_invalid(str(error))
         except Refused as refused:
-            await abort(context, endings.by(refused))
+            return endings.by(refused)

@@ -20,6 +20,7 @@ from messaging_core.ids import MAX_COMMAND_ID_BYTES
 from messaging_core.refusals import Refused
 from messaging_server import endings, pieces
 from messaging_server.endings import Ending
+from messaging_server.figures import kind_of
 from messaging_server.hello import cursor_invalid, own_cursor, read_hello, welcome_piece
 from messaging_server.marks import Delivered
 from messaging_server.pipeline import CommandDesk, Pending, Pipeline
@@ -133,14 +134,16 @@ class Session(Subscription):
         else:
             self._end_if_done()
 
-    def was_sent(self, sender_id: str, offset: int, direct_ref: bytes) -> None:
-        """A message was put into the stream; one of a direct conversation may be acknowledged."""
+    def was_sent(self, sender_id: str, offset: int, direct_ref: bytes) -> int:
+        """See Subscription.was_sent; one of a direct conversation may be acknowledged."""
         if direct_ref and sender_id != self.user.user_id:
             if self._receipts is None:
                 self._receipts = Receipts(self._shared.desk, self.user.user_id, self)
             sent_at = messaging.MessageRef.FromString(direct_ref).sent_at
             sent_at_us = sent_at.seconds * 1_000_000 + sent_at.nanos // 1_000
             self._receipts.delivered(sender_id, Delivered(offset, sent_at_us, direct_ref))
+            return sent_at_us
+        return 0
 
     @property
     def session_id(self) -> str:
@@ -273,7 +276,9 @@ class Session(Subscription):
                 self._refresh(command)
             else:
                 raise Refused(messaging.REJECTED_REASON_UNSUPPORTED, "this server does not know this command")
+            self._agenda.figures.others[name] += 1
         except Refused as refused:
+            self._agenda.figures.refused(kind_of(name), refused)
             self._reject(command.command_id, client_id_of(command, name), refused)
         return None
 

@@ -17,6 +17,7 @@ from messaging_core import grpc_status
 from messaging_core.events import EventsPage, HistoryUnavailable
 from messaging_core.identity import Identity
 from messaging_core.limits import ACCEPT_DEADLINE_S
+from messaging_core.refusals import reason_name
 from messaging_server import endings
 from messaging_server.endings import Ending
 from messaging_server.log_ends import LogEnds
@@ -88,6 +89,13 @@ async def abort(context: "Context", ending: Ending) -> NoReturn:
     await grpc_status.abort(context, ending.refused, ending.status)
 
 
+def _reason(ending: Ending | None) -> str:
+    """Why a stream ended, in a word: `gone` where its client just went."""
+    if ending is None:
+        return "gone"
+    return "DONE" if ending.refused is None else reason_name(ending.refused.reason)
+
+
 class Streams:
     """The streams of a server."""
 
@@ -144,6 +152,7 @@ class Streams:
         if len(self._router.sessions_of(identity.user_id)) >= settings.max_streams_per_user:
             return endings.too_many_streams(settings.max_streams_per_user)
         self.count += 1
+        self._agenda.figures.opened += 1
         stream = Stream(self._shared, self._router, next(self._numbers), identity, context)
         self.soon()
         return stream
@@ -151,6 +160,7 @@ class Streams:
     def remove(self, stream: "Stream") -> None:
         """The call is over, for whatever reason."""
         self.count -= 1
+        self._agenda.figures.ended[_reason(stream.ending)] += 1
         stream.gone = True
         stream.close()
         self._router.remove(stream)
@@ -222,6 +232,7 @@ class Streams:
 
     async def _read_page(self, session: Subscription) -> None:
         page: EventsPage | None = None
+        began_s = self._desk.now_s()
         async with self._at_a_time:
             if session.state is not PAGING:
                 return
@@ -236,6 +247,7 @@ class Streams:
             except Exception:
                 _log.exception("history failed", session=session.number)
         if page is not None:
+            self._agenda.figures.pages.add(self._desk.now_s() - began_s)
             for event in page.events:
                 self._desk.clock.observe(event.time_us)
             self._desk.clock.observe(page.through_time_us)

@@ -173,8 +173,8 @@ class Subscription:
             self.check_resumed()
         return True
 
-    def was_sent(self, sender_id: str, offset: int, direct_ref: bytes) -> None:
-        """A message was put into the stream."""
+    def was_sent(self, sender_id: str, offset: int, direct_ref: bytes) -> int:
+        """A message was put into the stream. Gives its sent_at in microseconds if it is a direct one of another; else 0."""
         raise NotImplementedError
 
     def conflict_found(self, name: str) -> None:
@@ -186,6 +186,7 @@ class Subscription:
         if self.state is LIVE and not self._resumed and self.effective_position >= self._end - 1:
             assert self._start is not None
             self._resumed = True
+            self._agenda.figures.resumes[self._start.outcome] += 1
             self.user.view.catching_up.discard(self)
             self._tell_position(pieces.resumed_piece(self.cursor(), self._start.outcome))
 
@@ -326,6 +327,7 @@ class Subscription:
         self.user.view.catching_up.discard(self)
 
     def _overflow(self) -> None:
+        self._agenda.figures.overflows += 1
         self._leave_live()
         self._agenda.detach.append(self.user)
         self._drain_then(WAITING)

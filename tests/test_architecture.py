@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "telemetry": set(),
     "messaging_core": {"cell"},
-    "event_log": {"cell", "messaging_core"},
+    "event_log": {"cell", "messaging_core", "telemetry"},
     "session_link": {"cell", "messaging_core"},
     "messaging_server": {"cell", "messaging_core", "telemetry", "event_log", "session_link"},
     "delivery_service": {"cell", "messaging_core", "telemetry", "event_log", "session_link"},

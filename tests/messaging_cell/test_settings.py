@@ -71,6 +71,8 @@ GOOD = {
     "drain_s": ("0.5", 0.5),
     "otlp_endpoint": ("http://collector:4317", "http://collector:4317"),
     "trace_ratio": ("0.5", 0.5),
+    "metrics_interval_s": ("2.5", 2.5),
+    "metrics_listen": ("0.0.0.0:9464", Address("0.0.0.0", 9_464)),
 }
 BAD = {
     "insecure": ["yes", "True", "1"],
@@ -123,6 +125,7 @@ BAD = {
         "http://a:4317/",
         "http://a:0",
     ],
+    "metrics_listen": ["here", "9464"],
     "trace_ratio": ["1.01", "-0.1", "nan", "1%"],
 }
 SERVER_ROWS = list(rows(Settings))

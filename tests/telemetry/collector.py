@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 DEADLINE_S = 30.0
@@ -34,6 +36,8 @@ class Seen(NamedTuple):
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self) -> None:
         self.spans: list[Seen] = []
+        self.metrics: dict[str, metrics_pb2.Metric] = {}
+        """The latest of each name."""
         self.is_slow = False
         self.endpoint = ""
 
@@ -55,10 +59,22 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return self.spans
 
 
+class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, kept: Collector) -> None:
+        self._kept = kept
+
+    async def Export(self, request: Any, context: Any) -> metrics_service_pb2.ExportMetricsServiceResponse:
+        for resource_metrics in request.resource_metrics:
+            for scope_metrics in resource_metrics.scope_metrics:
+                self._kept.metrics |= {metric.name: metric for metric in scope_metrics.metrics}
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
 @asynccontextmanager
 async def collector() -> AsyncIterator[Collector]:
     kept, server = Collector(), grpc.aio.server()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(kept, server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(kept), server)
     kept.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
