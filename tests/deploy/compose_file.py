@@ -1,4 +1,4 @@
-"""Reads the part of YAML that the compose files keep to; everything else is refused, so that nothing is read wrongly."""
+"""Reads the part of YAML that the files of deploy/ keep to; everything else is refused, so that nothing is read wrongly."""
 
 import json
 import re
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_KEY = re.compile(r"([A-Za-z<][\w.<-]*):(?: (.*))?")
+_KEY = re.compile(r"([A-Za-z<][\w./<-]*):(?: (.*))?")
+_ITEM = "- "
 _ANCHOR = re.compile(r"&([\w-]+)(?: (.*))?")
 _PLAIN = re.compile(r"[\w./-][\w./@:,= -]*")
 
@@ -21,7 +22,10 @@ class _Line(NamedTuple):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Mappings by indentation, lists in brackets, strings, numbers, true and false; anchors and merges. Nothing is None."""
+    """Mappings by indentation, lists of them, lists in brackets, strings, numbers, true and false; anchors and merges.
+
+    Nothing is None: what has no value is empty.
+    """
     lines = list(_lines(path))
     value, rest = _mapping(lines, 0, {})
     if rest:
@@ -54,7 +58,8 @@ def _mapping(lines: list[_Line], indent: int, anchors: dict[str, Any]) -> tuple[
         if written:
             value = _scalar(written, anchors)
         elif lines and lines[0].indent > indent:
-            value, lines = _mapping(lines, lines[0].indent, anchors)
+            of = _list if lines[0].text.startswith(_ITEM) else _mapping
+            value, lines = of(lines, lines[0].indent, anchors)
         else:
             value = ""
         if name:
@@ -66,6 +71,16 @@ def _mapping(lines: list[_Line], indent: int, anchors: dict[str, Any]) -> tuple[
     if lines and lines[0].indent > indent:
         raise NotRead(lines[0].text)
     return merged | found, lines
+
+
+def _list(lines: list[_Line], indent: int, anchors: dict[str, Any]) -> tuple[list[Any], list[_Line]]:
+    """Mappings, each with a dash before its first key."""
+    found = []
+    while lines and lines[0].indent == indent and lines[0].text.startswith(_ITEM):
+        first = _Line(indent + len(_ITEM), lines[0].text[len(_ITEM) :])
+        value, lines = _mapping([first, *lines[1:]], first.indent, anchors)
+        found.append(value)
+    return found, lines
 
 
 def _scalar(written: str, anchors: dict[str, Any]) -> Any:

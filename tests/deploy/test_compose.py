@@ -33,10 +33,10 @@ LONG_RUNNING = ("messaging-server", "delivery-service", "history-service")
 Service = Mapping[str, Any]
 
 
-def _merged(below: Any, above: Any) -> Any:
+def merged(below: Any, above: Any) -> Any:
     """As `docker compose` puts a second file over the first."""
     if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: _merged(below[key], above[key]) if key in below else above[key] for key in above}
+        return below | {key: merged(below[key], above[key]) if key in below else above[key] for key in above}
     if isinstance(below, list) and isinstance(above, list) and ":" in str(below):
         return [each for each in below if _target(each) not in map(_target, above)] + above
     return above
@@ -54,7 +54,7 @@ def _three() -> dict[str, Service]:
         if "extends" in service:
             assert service["extends"]["file"] == "compose.yaml"
             below = ONE["services"][service["extends"]["service"]]
-        services[name] = _merged(below, own)
+        services[name] = merged(below, own)
     return services
 
 
@@ -63,7 +63,7 @@ VOLUMES = {"one": set(ONE["volumes"]), "three": {*ONE["volumes"], *THREE["volume
 both = pytest.mark.parametrize("size", SERVICES)
 
 
-def _settings(service: Service) -> Settings:
+def settings_of(service: Service) -> Settings:
     secret = {"CELL_JWT_SECRET": "x" * 32} if "env_file" in service else {}
     return load(Settings, {}, {**service["environment"], **secret})
 
@@ -74,7 +74,7 @@ def test_settings_are_there_and_taken(size: str, name: str) -> None:
     """Every CELL_* variable is a setting, its value is allowed, and they go together for the service they are given to."""
     service = SERVICES[size][name]
     assert all(isinstance(value, str) for value in service["environment"].values())
-    settings = _settings(service)
+    settings = settings_of(service)
     if name in LONG_RUNNING:
         process_checks.check(settings, has_clients=name == "messaging-server", is_whole=False)
 
@@ -116,7 +116,7 @@ def test_engines_are_asked_where_they_are(size: str) -> None:
     nodes = sorted(name for name in services if name.startswith("cassandra-"))
     assert len(brokers) == len(nodes) == {"one": 1, "three": 3}[size]
     for name in ("migrate", *LONG_RUNNING):
-        settings = _settings(services[name])
+        settings = settings_of(services[name])
         assert _hosts(settings.log) == [(broker, 9092) for broker in brokers]
         assert _hosts(settings.history) == [(node, 9042) for node in nodes]
         assert settings.copies == len(brokers)
@@ -142,8 +142,8 @@ def _hosts(engine: EngineAddress) -> list[tuple[str, int]]:
 def test_delivery_finds_every_worker_of_every_server(size: str) -> None:
     """By a DNS name that is the service's, on the internal ports of its workers; clients by the published port."""
     services = SERVICES[size]
-    server = _settings(services["messaging-server"])
-    (found,) = _settings(services["delivery-service"]).servers
+    server = settings_of(services["messaging-server"])
+    (found,) = settings_of(services["delivery-service"]).servers
     assert found.by_dns
     assert found.host == "messaging-server"
     first = server.internal_listen.port
@@ -178,7 +178,7 @@ def test_what_is_named_is_there(size: str) -> None:
 def test_everyone_has_time_to_leave(size: str) -> None:
     """Docker waits longer than a drain may take."""
     service = SERVICES[size]["messaging-server"]
-    drain_s = _settings(service).drain_s + ServerSettings(server_id="").drain_grace_s + 5
+    drain_s = settings_of(service).drain_s + ServerSettings(server_id="").drain_grace_s + 5
     assert int(service["stop_grace_period"].removesuffix("s")) > drain_s
     assert all("stop_grace_period" in SERVICES[size][name] for name in LONG_RUNNING)
 

@@ -19,6 +19,8 @@ from event_log.port import (
     NewRecord,
     Settled,
 )
+from telemetry import catalogue
+from telemetry.metrics import Histogram
 from tests.event_log.driving import PATIENCE_S, Member, append, append_calls, poll_until
 from tests.event_log.engines import PARTITIONS, Engine
 
@@ -101,6 +103,29 @@ async def test_close_settles_what_is_under_way(engine: Engine) -> None:
     records = {r.offset: r.value for r in await log.read(0, 0, 1 << 20)}
     assert all(records[s.offset] == b"%d" % s.tag for s in appended)
     await log.close()
+
+
+async def test_counts_appends_and_knows_how_far_readers_are(event_log: EventLog) -> None:
+    """Records, bytes and times of appends are counted; a consumer knows how many records it has not given, unasked."""
+    await append(event_log, *[(0, b"v" * 100) for _ in range(5)])
+    told = {figure.metric: figure.value for figure in event_log.figures()}
+    records, durations, size_bytes = (
+        told[catalogue.BATCHES],
+        told[catalogue.APPENDS],
+        told[catalogue.APPENDED],
+    )
+    assert isinstance(records, Histogram)
+    assert isinstance(durations, Histogram)
+    assert isinstance(size_bytes, int)
+    assert (records.total, records.count) == (5, durations.count)
+    assert size_bytes >= 500
+    assert told[catalogue.PENDING] == 0
+    member = Member(event_log)
+    await poll_until(lambda: member.count == 5, member)
+    assert member.consumer.lag() == dict.fromkeys(member.owned, 0)
+    member.consumer.seek(0, member.records[0][2].offset)
+    assert member.consumer.lag()[0] == 3
+    await member.consumer.close()
 
 
 async def test_refuses_bad_input_whole(event_log: EventLog) -> None:
