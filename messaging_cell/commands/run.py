@@ -164,6 +164,8 @@ def _greeting(settings: Settings, cell: "CellProcess") -> Iterator[str]:
             yield f"The service runs. Its health is told at {cell.internal_address}."
     else:
         yield f"The cell runs. Clients connect to {cell.client_address}, {_whereabouts(settings)}."
+    if cell.metrics_address is not None:
+        yield f"Metrics are at http://{cell.metrics_address}/metrics."
     if settings.shared_port:
         return
     if cell.has_clients and not settings.key_settings:

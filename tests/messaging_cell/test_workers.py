@@ -52,6 +52,25 @@ def test_a_signal_while_workers_start_stops_them_all(monkeypatch: pytest.MonkeyP
     assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
 
 
+def test_each_has_ports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For other processes and for whoever fetches metrics: as many as there are workers, from the settings' on."""
+    commands: list[list[str]] = []
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        commands.append(command)
+        if len(commands) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return popen([sys.executable, "-c", SLEEPS], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    settings = Settings(workers=2, metrics_listen=Address("127.0.0.1", 9464))
+    assert Workers(settings, Address("127.0.0.1", 50051), ["cell"]).run() == 0
+    for flag, first in (("--internal-listen", 50061), ("--metrics-listen", 9464)):
+        given = [command[command.index(flag) + 1] for command in commands]
+        assert given == [f"127.0.0.1:{first}", f"127.0.0.1:{first + 1}"]
+
+
 def test_a_signal_when_a_worker_has_ended_but_nobody_has_looked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end is not lost, so nobody waits for it."""
     started: list[subprocess.Popen[bytes]] = []
