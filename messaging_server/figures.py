@@ -71,7 +71,9 @@ class ServerFigures:
         yield Figure(catalogue.DELIVERIES, self.deliveries)
         yield Figure(catalogue.PAGES, self.pages)
         for attach, count in self.attaches.items():
-            name = link.AttachOutcome.Name(attach).removeprefix("ATTACH_OUTCOME_").lower()
+            # Of an owner of a later version there may be others.
+            known = link.AttachOutcome.DESCRIPTOR.values_by_number.get(attach)
+            name = known.name.removeprefix("ATTACH_OUTCOME_").lower() if known else "other"
             yield Figure(catalogue.ATTACHES, count, (name,))
         for resume, count in self.resumes.items():
             name = messaging.ResumeOutcome.Name(resume).removeprefix("RESUME_OUTCOME_").lower()

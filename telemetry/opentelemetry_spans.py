@@ -1,7 +1,7 @@
 """Spans by the OpenTelemetry SDK, sent over OTLP/gRPC by a thread of its own.
 
 The cell decides what is sampled before there is a span, so the SDK keeps all that it is given: in a bounded queue, whose
-newest spans are dropped while the collector is away or slow. Nothing waits for it.
+oldest spans are dropped while the collector is away or slow. Nothing waits for it.
 """
 
 import threading
@@ -22,7 +22,7 @@ from telemetry.tracing import Attributes, Span, SpanKind, Tracer
 
 EXPORT_TIMEOUT_S = 5.0
 QUEUED_SPANS = 4_096
-"""Not taken away yet: some 10 MB. Beyond: dropped."""
+"""Not taken away yet: some 10 MB. Beyond: the oldest are dropped."""
 SENT_AT_ONCE = 512
 SEND_EVERY_S = 5.0
 _STOP_S = 2.0
