@@ -7,9 +7,12 @@ import pytest
 from cell.log.v1 import record_pb2 as log
 from delivery_service.forwarding import Forwarder, ForwardingSettings, Parcel
 from event_log.port import Fate, NewRecord
+from telemetry.tracing import MOST_SPANS
 from tests.support.forwarding_model import Violation, simulate
 from tests.support.log_records import origin
+from tests.telemetry.recording import RecordingTracer
 
+PARENT = f"00-{2:032x}-{2:016x}-01"
 SETTINGS = ForwardingSettings(queue_bytes=4_000, in_flight_bytes=1_000, backoff_s=1.0, max_backoff_s=4.0)
 
 
@@ -118,6 +121,35 @@ def test_says_when_the_source_is_to_be_paused() -> None:
     while not forwarder.roomy:
         settle(forwarder, forwarder.take(0.0), Fate.APPENDED)
     assert not forwarder.full
+
+
+def test_a_traced_origin_is_traced_to_each_target() -> None:
+    """Each copy carries the context of its own span, which ends once the copy is durable, however often it was tried."""
+    tracer = RecordingTracer()
+    forwarder = Forwarder(9, SETTINGS, tracer)
+    made = origin("ann", ["user1", "user2"], "m5")
+    forwarder.forward(5, made.logged, {1: ("user1",), 2: ("user2",)}, PARENT)
+    one, two = forwarder.take(0.0)
+    carried = [log.Record.FromString(record.value).copy.traceparent for record in (one, two)]
+    assert carried == [span.traceparent for span in tracer.spans]
+    assert {span.parent for span in tracer.spans} == {PARENT}
+    forwarder.settled(one.tag, Fate.UNKNOWN, 0.0)
+    forwarder.settled(two.tag, Fate.APPENDED, 0.0)
+    assert tracer.ends("send log") == [[], [""]]
+    (again,) = forwarder.take(10.0)
+    forwarder.settled(again.tag, Fate.APPENDED, 10.0)
+    assert tracer.ends("send log") == [[""], [""]]
+
+
+def test_of_many_targets_some_are_traced() -> None:
+    """The others carry the context of what sent them, so that what becomes of them belongs to the trace all the same."""
+    tracer = RecordingTracer()
+    forwarder = Forwarder(9, SETTINGS, tracer)
+    made = origin("ann", [f"user{n}" for n in range(40)], "m5")
+    forwarder.forward(5, made.logged, {n: (f"user{n}",) for n in range(40)}, PARENT)
+    carried = [log.Record.FromString(record.value).copy.traceparent for record in forwarder.take(0.0)]
+    assert len(tracer.spans) == MOST_SPANS
+    assert carried.count(PARENT) == 40 - MOST_SPANS
 
 
 class CommitsOnRead(Forwarder):
