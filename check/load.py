@@ -6,6 +6,7 @@ microseconds of this process's monotonic clock, so that its latency includes wha
 
 import asyncio
 import itertools
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -160,14 +161,16 @@ class EchoClient:
 Client = CellClient | EchoClient
 
 
-async def open_clients(address: str, clients: Sequence[Client]) -> Callable[[], Awaitable[None]]:
+async def open_clients(
+    address: str, clients: Sequence[Client], tls: ssl.SSLContext | None = None
+) -> Callable[[], Awaitable[None]]:
     """Connect them all and wait until they are live; returns what closes them. Raises RuntimeError."""
     loop = asyncio.get_running_loop()
     host, _, port = address.rpartition(":")
     for start in range(0, len(clients), _OPENED_AT_ONCE):
         some = clients[start : start + _OPENED_AT_ONCE]
         for client in some:
-            await loop.create_connection(lambda client=client: client.stream, host, int(port))  # type: ignore[misc]
+            await loop.create_connection(lambda client=client: client.stream, host, int(port), ssl=tls)
             client.open()
         async with asyncio.timeout(_OPEN_TIMEOUT_S):
             await asyncio.gather(*(client.live for client in some))

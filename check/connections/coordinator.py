@@ -20,6 +20,7 @@ from check.connections.phase import Phase
 from check.connections.recipients import SELF
 from check.connections.result import CLIENTS, Connected, Moment, Run, Sent
 from check.connections.targets import ECHO, Target, running
+from check.connections.warm_up import warm_up
 from check.load import now_us
 from check.usage import Usage, kernel_kb, usage_of_all
 
@@ -51,6 +52,7 @@ async def measurement(kind: str, options: Options, say: Say) -> AsyncIterator["M
     """What is to be measured and its clients, running; both are gone afterwards, however the block ends."""
     say(f"{kind}: starting")
     async with running(kind, options) as target:
+        await warm_up(target)
         with tempfile.TemporaryDirectory(prefix="check-clients-") as folder:
             async with Fleet(_specs(target, options, Path(folder))) as fleet:
                 await asyncio.sleep(_calm_s(options))

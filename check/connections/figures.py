@@ -27,8 +27,11 @@ def write_figures(
         "machine": dict(machine),
         "versions": {name: version(name) for name in ("grpcio", "uvloop")}
         | {"python": sys.version.split()[0]},
-        "options": dict(options),
+        "options": {
+            name: value if isinstance(value, int | float | str | None) else str(value)
+            for name, value in options.items()
+        },
         "figures": dict(figures),
         **rest,
     }
-    path.write_text(json.dumps(known) + "\n")
+    path.write_text(json.dumps(known, default=str) + "\n")

@@ -37,6 +37,8 @@ class Options:
     idle_s: float
     """How long the streams are watched before anything is sent."""
     seed: int
+    folder: Path | None = None
+    """Where logs and data stay; without one they are gone afterwards."""
     comes_back: bool = False
     """Whether a client whose stream ends connects again, from where it was."""
     verify_every: int = 1
@@ -68,6 +70,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="of all that is left to chance")
     add("--baseline", action=argparse.BooleanOptionalAction, default=True, help="measure the raw echo first")
     add("--anyway", action="store_true", help="start even where the machine allows too little")
+    add("--folder", type=Path, help="new folder in which the cell's logs and data stay")
     add("--json", type=Path, help="file for all figures")
     add("--plot", type=Path, help="SVG file for rate, latency and memory over time")
     return made
@@ -100,6 +103,7 @@ def options_of(given: argparse.Namespace) -> Options:
         idle_s=given.idle_s,
         seed=given.seed,
         verify_every=given.verify_every,
+        folder=given.folder,
     )
 
 

@@ -42,10 +42,12 @@ class Target:
 
 @asynccontextmanager
 async def running(kind: str, options: Options) -> AsyncIterator[Target]:
-    """The cell or the echo server of these options, in a temporary folder; gone afterwards, whatever happened."""
+    """The cell or the echo server of these options; what runs is gone afterwards, whatever happened."""
     with tempfile.TemporaryDirectory(prefix="check-connections-") as name:
+        folder = options.folder / kind if options.folder else Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         start = _echo if kind == ECHO else _embedded if options.engine == "embedded" else _on_engines
-        async with start(Path(name), options) as target:
+        async with start(folder, options) as target:
             yield target
 
 
