@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO
 
@@ -14,6 +15,10 @@ _SHARED: Sequence[Processor] = (
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+
+_EXPORTER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+"""Tells each try of each send while its collector is away."""
+_SELDOM_S = 60.0
 
 _OF_THE_CELL = frozenset(("event", "exception", "stack"))
 
@@ -42,6 +47,10 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         logging.getLogger(noisy).setLevel(max(logging.INFO, root.level))
     for noisy in ("cassandra", "kafka"):  # tell as information what goes as it should
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    exporter = logging.getLogger(_EXPORTER)
+    exporter.setLevel(max(logging.ERROR, root.level))
+    if not any(isinstance(each, _Seldom) for each in exporter.filters):
+        exporter.addFilter(_Seldom())
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -51,6 +60,21 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+class _Seldom(logging.Filter):
+    """Lets a line through once in a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return False
+        self._next_s = now_s + _SELDOM_S
+        return True
 
 
 def _rendering(form: str, stream: TextIO) -> list[Processor]:

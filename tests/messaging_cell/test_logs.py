@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -86,3 +87,20 @@ def test_an_exception_is_part_of_its_line() -> None:
         structlog.get_logger("ours").exception("it failed")
     (line,) = stream.getvalue().splitlines()
     assert "what happened" in json.loads(line)["exception"]
+
+
+def test_a_collector_that_is_away_is_told_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exporter tells every try of every send: a line a minute is enough, and only that nothing came of it."""
+    now_s = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    exporter = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
+    before = exporter.filters[:], exporter.level
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    logs.configure("info", "json", stream)
+    for _ in range(3):
+        exporter.warning("trying again")
+        exporter.error("failed")
+        now_s += 31.0
+    exporter.filters[:], exporter.level = before
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["failed", "failed"]
