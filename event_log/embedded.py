@@ -28,7 +28,6 @@ from event_log.figures import AppendFigures
 from event_log.partitioner import partition_for
 from event_log.port import (
     MAX_PARTITIONS,
-    MAX_RECORD_BYTES,
     Assignment,
     Commit,
     DeadLetter,
@@ -42,6 +41,7 @@ from event_log.port import (
     Settled,
     Tag,
     Truncated,
+    checked_bytes,
 )
 from messaging_core.sqlite import (
     Lock,
@@ -137,14 +137,7 @@ class EmbeddedLog(EventLog):
     ) -> None:
         """See EventLog.append."""
         self._check_open()
-        size_bytes = 0
-        count = len(self.ends)
-        for partition, value, _ in records:
-            if not 0 <= partition < count:
-                raise ValueError(f"partition is 0 to {count - 1}, not {partition}")
-            if len(value) > MAX_RECORD_BYTES:
-                raise ValueError(f"a record has at most {MAX_RECORD_BYTES} bytes, not {len(value)}")
-            size_bytes += len(value) + _OVERHEAD_BYTES
+        size_bytes = checked_bytes(records, len(self.ends), _OVERHEAD_BYTES)
         if self._full:
             raise LogFull("the disk is full")
         if self._pending_bytes and self._pending_bytes + size_bytes > self._settings.max_pending_bytes:

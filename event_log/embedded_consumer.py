@@ -16,6 +16,7 @@ from event_log.port import (
     check_commits,
     check_seek,
 )
+from event_log.waiter import Waiter
 
 if TYPE_CHECKING:
     from event_log.embedded import EmbeddedLog
@@ -42,7 +43,7 @@ class EmbeddedConsumer(GroupConsumer):
         self._paused: set[int] = set()
         self._ready: dict[int, None] = {}
         """Partitions with records to read, in the order of their turns."""
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = Waiter()
         self._closed = False
         group.join(self)
         self._wake_group()
@@ -64,7 +65,7 @@ class EmbeddedConsumer(GroupConsumer):
             remaining_s = deadline - loop.time()
             if remaining_s <= 0:
                 return Polled((), (), ())
-            await self._wait(remaining_s)
+            await self._waiter.wait(remaining_s)
             self._check_open()
 
     def seek(self, partition: int, offset: int) -> None:
@@ -109,8 +110,7 @@ class EmbeddedConsumer(GroupConsumer):
 
     def wake(self) -> None:
         """Look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._waiter.wake()
 
     def arrived(self, partitions: Iterable[int]) -> None:
         """There are new records."""
@@ -129,16 +129,6 @@ class EmbeddedConsumer(GroupConsumer):
     def _wake_group(self) -> None:
         for member in self._group.members:
             member.wake()
-
-    async def _wait(self, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_later(timeout_s, self.wake)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
 
     def _tell_changes(self) -> Polled:
         changes = self._group.tell(self)

@@ -7,16 +7,17 @@ from event_log.kafka_brokers import Brokers
 from event_log.kafka_fetcher import Fetcher
 from event_log.kafka_group import Member
 from event_log.port import Commit, GroupConsumer, LogUnavailable, Polled, check_commits, check_seek
+from event_log.waiter import Waiter
 
 
 class KafkaConsumer(GroupConsumer):
     """See GroupConsumer."""
 
     def __init__(self, brokers: Brokers, group: str, on_close: Callable[["KafkaConsumer"], None]) -> None:
-        self._member = Member(brokers, group, self._wake)
-        self._fetcher = Fetcher(brokers, self._wake, self._member.confirm)
+        self._waiter = Waiter()
+        self._member = Member(brokers, group, self._waiter.wake)
+        self._fetcher = Fetcher(brokers, self._waiter.wake, self._member.confirm)
         self._on_close = on_close
-        self._waiter: asyncio.Future[None] | None = None
         self._closed = False
 
     async def poll(self, timeout_s: float) -> Polled:
@@ -36,7 +37,7 @@ class KafkaConsumer(GroupConsumer):
             remaining_s = deadline - loop.time()
             if remaining_s <= 0:
                 return Polled((), (), ())
-            await self._wait(remaining_s)
+            await self._waiter.wait(remaining_s)
             self._check_open()
 
     def seek(self, partition: int, offset: int) -> None:
@@ -69,27 +70,13 @@ class KafkaConsumer(GroupConsumer):
         if not self._closed:
             self._closed = True
             self._on_close(self)
-            self._wake()
+            self._waiter.wake()
             await self._fetcher.close()
             await self._member.leave()
 
     def _check_open(self) -> None:
         if self._closed:
             raise LogUnavailable("this consumer is closed")
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _wait(self, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_later(timeout_s, self._wake)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
 
     def _tell(self) -> Polled:
         told = self._member.ownership.tell()

@@ -23,13 +23,13 @@ from event_log.kafka_batches import OVERHEAD_BYTES, Answer, Batch, Lane, OnSettl
 from event_log.kafka_brokers import Brokers
 from event_log.kafka_connection import Connection, ConnectionLost, error_name
 from event_log.port import (
-    MAX_RECORD_BYTES,
     Fate,
     LogError,
     LogFull,
     LogUnavailable,
     NewRecord,
     Settled,
+    checked_bytes,
 )
 from telemetry.metrics import Figure
 
@@ -79,7 +79,7 @@ class Producer:
             raise LogUnavailable("the log is closed")
         if self._brokers.gone is not None:
             raise self._brokers.gone
-        size_bytes = self._size_of(records)
+        size_bytes = checked_bytes(records, len(self._lanes), OVERHEAD_BYTES)
         if self._pending_bytes and self._pending_bytes + size_bytes > self._settings.max_pending_bytes:
             raise LogFull(f"{self._pending_bytes} bytes of appends are under way")
         if not records:
@@ -118,17 +118,6 @@ class Producer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _size_of(self, records: Sequence[NewRecord[Any]]) -> int:
-        size_bytes = 0
-        count = len(self._lanes)
-        for partition, value, _ in records:
-            if not 0 <= partition < count:
-                raise ValueError(f"partition is 0 to {count - 1}, not {partition}")
-            if len(value) > MAX_RECORD_BYTES:
-                raise ValueError(f"a record has at most {MAX_RECORD_BYTES} bytes, not {len(value)}")
-            size_bytes += len(value) + OVERHEAD_BYTES
-        return size_bytes
 
     def _kick_soon(self) -> None:
         """Send what is due when all of this turn of the loop have had their say."""

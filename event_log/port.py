@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Mapping, Sequence
 from enum import Enum
 from types import TracebackType
-from typing import Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from telemetry.metrics import Figure
 
@@ -83,6 +83,18 @@ class Commit(NamedTuple):
     """The first record not yet done with."""
     metadata: str
     """What a new owner needs to go on (R2); at most MAX_METADATA_CHARS ASCII characters."""
+
+
+def checked_bytes(records: Iterable[NewRecord[Any]], partition_count: int, overhead_bytes: int) -> int:
+    """What these records and `overhead_bytes` for each take. Raises ValueError where one cannot be appended."""
+    size_bytes = 0
+    for partition, value, _ in records:
+        if not 0 <= partition < partition_count:
+            raise ValueError(f"partition is 0 to {partition_count - 1}, not {partition}")
+        if len(value) > MAX_RECORD_BYTES:
+            raise ValueError(f"a record has at most {MAX_RECORD_BYTES} bytes, not {len(value)}")
+        size_bytes += len(value) + overhead_bytes
+    return size_bytes
 
 
 def check_commits(commits: Mapping[int, Commit]) -> None:
