@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_cell import process_checks
 from telemetry.catalogue import METRICS
 from telemetry.metrics import Kind, Metric
@@ -19,6 +20,7 @@ SERVICES: dict[str, Any] = merged(ONE["services"], TOLD["services"])
 FOLDER = DEPLOY / "telemetry"
 BOARD = json.loads((FOLDER / "cell.json").read_text("utf-8"))
 ALERTS = [rule for group in read(FOLDER / "alerts.yaml")["groups"] for rule in group["rules"]]
+COMMANDS = {field.name for field in messaging.Command.DESCRIPTOR.fields}
 LABELS = {"job", "instance", "le"}
 """Of every series; the last of histograms."""
 _WORDS = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -54,7 +56,7 @@ def queries() -> Iterator[str]:
     """Everything that is asked of Prometheus."""
     yield from (rule["expr"] for rule in ALERTS)
     for panel in BOARD["panels"]:
-        yield from (target["expr"] for target in panel.get("targets", ()))
+        yield from (target["expr"] for target in panel.get("targets", ()) if "expr" in target)
     yield from (variable["definition"] for variable in BOARD["templating"]["list"])
 
 
@@ -107,6 +109,13 @@ def test_panels_are_where_they_can_be_seen() -> None:
     sources = {source["uid"]: source for source in read(FOLDER / "datasources.yaml")["datasources"]}
     asked = {panel["datasource"]["uid"] for panel in BOARD["panels"] if "datasource" in panel}
     assert asked <= sources.keys()
+    traced = [
+        target for panel in BOARD["panels"] for target in panel.get("targets", ()) if "service" in target
+    ]
+    assert traced
+    for target in traced:
+        assert (target["service"] in SERVICES, target["datasource"]["uid"]) == (True, "jaeger")
+        assert target["operation"].removeprefix("accept ") in COMMANDS
     for source in sources.values():
         assert source["url"].removeprefix("http://").partition(":")[0] in SERVICES
 
