@@ -313,10 +313,10 @@ SUITE = Suite(
     "forwarding",
     short=(_SMALL, Case("two targets, 4 origins, 2 faults", lambda: Forwarding(_TWO, 2), 50_000), _READERS),
     deep=(
-        Case("one target, 4 origins, 5 faults, 3 under way", lambda: Forwarding(_ONE, 5, 0, 3), 2_000_000),
-        Case("two targets, 4 origins, 3 faults, 3 under way", lambda: Forwarding(_TWO, 3, 0, 3), 2_000_000),
+        Case("one target, 4 origins, 5 faults, 3 under way", lambda: Forwarding(_ONE, 5, 0, 3), 1_000_000),
+        Case("two targets, 4 origins, 3 faults, 3 under way", lambda: Forwarding(_TWO, 3, 0, 3), 1_000_000),
         Case(
-            "3 origins, 3 faults, a reader starts again twice", lambda: Forwarding(_ONE[:3], 3, 2), 2_000_000
+            "3 origins, 3 faults, a reader starts again twice", lambda: Forwarding(_ONE[:3], 3, 2), 1_000_000
         ),
     ),
     variants=(

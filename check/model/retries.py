@@ -382,30 +382,35 @@ def _resumed_too_early(patch: Patch) -> None:
     patch(Retries, "_was_shown", lambda self, state: False)
 
 
-_LONG = Case("8 D, 3 streams", lambda: Retries(horizon=8, streams=3, refusals=0), 400_000)
-_REFUSED = Case("3 D, 3 streams, a refusal", lambda: Retries(horizon=3, streams=3, refusals=1), 400_000)
-_REFUSED_TWICE = Case(
-    "3 D, 2 streams, 2 refusals", lambda: Retries(horizon=3, streams=2, refusals=2), 400_000
-)
-_RUDE = Case(
-    "9 D, 4 streams, never looks",
-    lambda: Retries(horizon=9, streams=4, refusals=0, lands_within=1, is_polite=False),
-    400_000,
-)
-_PAUSED = Case(
-    "tries land within 6 D", lambda: Retries(horizon=8, streams=2, refusals=0, lands_within=6), 400_000
-)
+_N = 400_000
+_LONG = Case("8 D, 3 streams", lambda: Retries(horizon=8, streams=3, refusals=0), _N)
+_REFUSED = Case("3 D, 3 streams, a refusal", lambda: Retries(horizon=3, streams=3, refusals=1), _N)
+_REFUSED_TWICE = Case("3 D, 2 streams, 2 refusals", lambda: Retries(horizon=3, streams=2, refusals=2), _N)
+
+
+def _rude(horizon: int, streams: int) -> Case:
+    name = f"{horizon} D, {streams} streams, never looks"
+    return Case(
+        name,
+        lambda: Retries(horizon=horizon, streams=streams, refusals=0, lands_within=1, is_polite=False),
+        _N,
+    )
+
+
+_RUDE, _RUDER = _rude(6, 3), _rude(9, 4)
+_PAUSED = Case("tries land within 6 D", lambda: Retries(horizon=8, streams=2, refusals=0, lands_within=6), _N)
 _JUMPED = Case(
-    "the log's clock jumps ahead", lambda: Retries(horizon=5, streams=3, refusals=0, jumps_at=2), 400_000
+    "the log's clock jumps ahead", lambda: Retries(horizon=5, streams=3, refusals=0, jumps_at=2), _N
 )
 
 SUITE = Suite(
     "retries",
     short=(_LONG, _REFUSED, _REFUSED_TWICE, _RUDE),
     deep=(
-        Case("12 D, 4 streams", lambda: Retries(horizon=12, streams=4, refusals=0), 2_000_000),
-        Case("6 D, 4 streams, a refusal", lambda: Retries(horizon=6, streams=4, refusals=1), 2_000_000),
-        Case("6 D, 3 streams, 2 refusals", lambda: Retries(horizon=6, streams=3, refusals=2), 2_000_000),
+        Case("12 D, 4 streams", lambda: Retries(horizon=12, streams=4, refusals=0), 1_000_000),
+        _RUDER,
+        Case("6 D, 4 streams, a refusal", lambda: Retries(horizon=6, streams=4, refusals=1), 1_000_000),
+        Case("6 D, 3 streams, 2 refusals", lambda: Retries(horizon=6, streams=3, refusals=2), 1_000_000),
     ),
     variants=(
         Variant(
@@ -451,7 +456,7 @@ SUITE = Suite(
             "R3: a dropped record does not count for the next",
             faults.ids_of_kept_only,
             "I1",
-            _RUDE,
+            _RUDER,
         ),
         Variant("ids-not-rebuilt", "R2: the tail starts at the commit", faults.ids_not_rebuilt, "I1", _LONG),
         Variant(

@@ -1,5 +1,5 @@
 """The models."""
 
-from check.model import forwarding, retries
+from check.model import attaching, forwarding, retries
 
-SUITES = (forwarding.SUITE, retries.SUITE)
+SUITES = (forwarding.SUITE, attaching.SUITE, retries.SUITE)

@@ -38,11 +38,9 @@ def test_names_are_told_apart() -> None:
         assert len(set(names)) == len(names)
 
 
-def test_the_command_tells_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
-    """It lists models and variants, and goes through one model with exit code 0."""
+def test_the_command_tells_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--list` gives models and variants, and runs none."""
     assert main(["--list"]) == 0
-    assert "commit-on-read" in capsys.readouterr().out
-    assert main(["--only", "forwarding"]) == 0
-    out = capsys.readouterr().out
-    assert "exhaustive" in out
-    assert "variants caught" in out
+    said = capsys.readouterr().out
+    assert all(suite.name in said for suite in SUITES)
+    assert "commit-on-read" in said
