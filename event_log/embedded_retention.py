@@ -7,7 +7,7 @@ from event_log import embedded_file as file
 from event_log.commit_metadata import tail_start_of
 from event_log.embedded_settings import EmbeddedLogSettings
 from event_log.embedded_writer import Task
-from messaging_core.clock import wall_us
+from messaging_core.clock import steady_us
 
 _NEXT_STEP_S = 0.1
 
@@ -46,7 +46,7 @@ class Retention:
         if not floors:
             self._schedule(self._interval_s)
             return
-        older_than_us = wall_us() - self._retention_us
+        older_than_us = steady_us() - self._retention_us
         ends = tuple(self._ends)
         self._write(Task(lambda connection: file.trim(connection, older_than_us, floors, ends), self._done))
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from event_log import embedded_file as file
 from event_log.port import Fate, LogRecord, LogUnavailable, NewRecord, Settled
-from messaging_core.clock import wall_us
+from messaging_core.clock import steady_us
 from messaging_core.sqlite import Checkpointer, Reserve, connect, end_if_fsync_failed, is_disk_full
 
 _logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Writer:
         if not (cycle.appends or cycle.tasks):
             return
         batches = self._batches(cycle)
-        now_us = wall_us()
+        now_us = steady_us()
         began_s = time.monotonic()
         try:
             self._transact(cycle, batches, now_us)

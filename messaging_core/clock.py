@@ -12,6 +12,24 @@ def wall_us() -> int:
     return time.time_ns() // 1_000
 
 
+def _passing_ns() -> int:
+    """Nanoseconds of a clock that nobody sets; where it can be had, of one that goes on while the machine sleeps."""
+    return (
+        time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+    )
+
+
+_BEGAN_NS = time.time_ns() - _passing_ns()
+
+
+def steady_us() -> int:
+    """As `wall_us` was when this process began, and on from there as time passes.
+
+    Whoever sets the machine's clock meanwhile does not move it, so that times of one process tell how long was between (R3).
+    """
+    return (_BEGAN_NS + _passing_ns()) // 1_000
+
+
 class HybridClock:
     """Gives times in microseconds, each above all given and all observed before.
 

@@ -47,6 +47,20 @@ async def test_one_process_a_folder(tmp_path: Path) -> None:
     await (await open_embedded(tmp_path)).close()
 
 
+async def test_who_sets_the_clock_does_not_move_append_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two records are as far apart as they were: else a try would be taken for a new message (R3)."""
+    log = await open_embedded(tmp_path)
+    await append(log, (0, b"a"))
+    day_later_ns = time.time_ns() + 86_400 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: day_later_ns)
+    await append(log, (0, b"b"))
+    first, second = await log.read(0, 0, 1_000)
+    assert 0 <= second.append_time_us - first.append_time_us < PATIENCE_S * 1e6
+    await log.close()
+
+
 async def test_the_number_of_partitions_is_for_life(tmp_path: Path) -> None:
     """Another number than the log was made with is refused with both, and one out of bounds before anything is made."""
     await (await open_embedded(tmp_path)).close()

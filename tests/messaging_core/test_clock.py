@@ -1,9 +1,12 @@
 """Event times that are never behind what was seen (I12)."""
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging_core.clock import MAX_SKEW_US, HybridClock, wall_us
+from messaging_core.clock import MAX_SKEW_US, HybridClock, steady_us, wall_us
 
 STEPS = st.lists(st.tuples(st.sampled_from(["stamp", "observe"]), st.integers(-(10**9), 10**9)), max_size=50)
 
@@ -42,3 +45,13 @@ def test_a_time_too_far_ahead_moves_nothing() -> None:
 def test_the_wall_clock_is_in_microseconds() -> None:
     """Microseconds since 1970."""
     assert 1_600_000_000_000_000 < wall_us() < 10_000_000_000_000_000
+
+
+def test_the_steady_clock_is_not_moved_by_who_sets_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the time of day at first, passes, and takes no part in what becomes of the time of day."""
+    minute_us = 60_000_000
+    before_us = steady_us()
+    assert abs(before_us - wall_us()) < 60 * minute_us
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    assert wall_us() == 0
+    assert before_us <= steady_us() < before_us + minute_us

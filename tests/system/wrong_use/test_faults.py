@@ -16,7 +16,7 @@ from check.history_pages import all_messages, events_at_least, messages_at_least
 from check.ledger import message_ids
 from check.plain_client import PlainClient, eventually, new_id, text_message
 from event_log import embedded_writer
-from messaging_core.clock import wall_us
+from messaging_core.clock import steady_us
 from messaging_core.ids import conversation_id
 from messaging_core.limits import DEDUP_WINDOW_S
 from tests.system.wrong_use import situations
@@ -252,7 +252,7 @@ async def test_a_retry_later_than_the_window_is_a_new_message(
         within = int((DEDUP_WINDOW_S - 5) * 1e6)
         beyond = int((DEDUP_WINDOW_S + 5) * 1e6)
         for later_us, count in ((within, 1), (within + beyond, 2)):
-            monkeypatch.setattr(embedded_writer, "wall_us", lambda: wall_us() + later_us)  # noqa: B023
+            monkeypatch.setattr(embedded_writer, "steady_us", lambda: steady_us() + later_us)  # noqa: B023
             await other.done(text_message("again", ["bob"], "one-id"))
             fence = await other.send("fence", ["bob"])
             await bob.message("ann", fence.ref.message_id)
