@@ -17,7 +17,7 @@ from messaging_client.events import CellEvent, Event, Gap, NotSent, Reloaded, Re
 from messaging_client.inbox import Inbox, Waiting
 from messaging_client.kept import Change, Drop, Kept, Moved, OfLog, OfUser
 from messaging_client.outbox import Outbox
-from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing
+from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing, State
 from messaging_client.receipts import Receipt, Receipts
 from messaging_client.settings import ClientSettings
 from messaging_client.steps import Connect, End, Failed, Load, Step, Wait
@@ -27,6 +27,8 @@ from messaging_client.values import Conversation
 _log = logging.getLogger("messaging_client")
 _OWN_REOPEN_S = 1.0
 """Between two streams that the client opens of its own accord, or because it was told to leave, at least."""
+_SHOWN_WITHIN_S = 1.0
+"""For how long at most nothing is sent on a new stream before `resumed`, where something accepted was not shown before."""
 _REFUSED_TOKENS = 3
 """Fresh tokens that are refused in succession before the client gives up."""
 _USELESS_STREAMS = 3
@@ -74,6 +76,9 @@ class Protocol:
         self._not_before_s = -NEVER_S
         self._streams = 0
         self._sends_from_s = -NEVER_S
+        self._unshown: tuple[str, int] | None = None
+        """The message that was accepted last and has not been shown by any stream: its id, and the stream's number."""
+        self._shown_by_s = -NEVER_S
         self._refused_tokens = 0
         self._useless = 0
         self._has_worked = False
@@ -174,7 +179,7 @@ class Protocol:
         most = stream.view.limits.max_commands_per_frame or 1
         commands = self._own_commands(stream, now_s, most)
         room = min(stream.room(), most - len(commands))
-        if room > 0 and now_s >= self._sends_from_s:
+        if room > 0 and now_s >= self._may_send_from_s:
             frame_bytes = sum(command.ByteSize() + FRAMING_BYTES for command in commands)
             now_us = stream.server_us(now_s)
             taken = self.outbox.take(stream.view, room, now_s, now_us, frame_bytes=frame_bytes)
@@ -206,8 +211,8 @@ class Protocol:
             return self.outbox.due_s()
         due_s = min(stream.due_s(), self.outbox.due_s(), self.token_due_s)
         if stream.welcomed and not stream.is_leaving:
-            if self.outbox.has_ready() and now_s < self._sends_from_s:
-                due_s = min(due_s, self._sends_from_s)
+            if self.outbox.has_ready() and now_s < self._may_send_from_s:
+                due_s = min(due_s, self._may_send_from_s)
             if stream.room():
                 due_s = min(due_s, self._receipts.due_s())
         return due_s
@@ -317,7 +322,14 @@ class Protocol:
             case "go_away":
                 self._go_away(stream, update.go_away, now_s)
 
+    @property
+    def _may_send_from_s(self) -> float:
+        return max(self._sends_from_s, self._shown_by_s)
+
     def _event(self, stream: Stream, event: messaging.Event) -> None:
+        ref = event.message.ref
+        if self._unshown is not None and (ref.sender_id, ref.message_id) == (self.user_id, self._unshown[0]):
+            self._unshown = None
         self.outbox.seen(event, self.user_id)
         if stream.is_deaf:
             return
@@ -346,6 +358,8 @@ class Protocol:
             self._another_log(stream, now_s)  # before any command is given to this stream
         else:
             self._in_log(self._log_seen)
+        if self._unshown is not None:  # this server may not know its time, and its clock may be behind (I12)
+            self._shown_by_s = now_s + _SHOWN_WITHIN_S
         if welcome.HasField("token_expire_time"):
             self._token_runs_out(stream, wire.micros(welcome.token_expire_time), now_s)
 
@@ -364,6 +378,9 @@ class Protocol:
         if self._load is not None:
             return
         stream.view.resumed = True
+        self._shown_by_s = -NEVER_S
+        if self._unshown is not None and self._unshown[1] < stream.view.number:
+            self._unshown = None
         self.outbox.resumed(stream.view, now_s)
         if not stream.is_deaf:
             self.is_online = True
@@ -404,6 +421,8 @@ class Protocol:
     def _accepted(self, stream: Stream, command_id: int, now_s: float) -> None:
         slot = stream.in_flight.pop(command_id, None)
         if isinstance(slot, Outgoing):
+            if slot.kind == "send_message" and slot.state is State.IN_FLIGHT:
+                self._unshown = slot.id, stream.view.number
             self.outbox.accepted(slot)
         elif isinstance(slot, Receipt):
             self._receipts.told()

@@ -221,3 +221,57 @@ def test_a_failure_does_not_collect_where_it_was_raised() -> None:
             protocol.check()
         lengths.add(len(caught.traceback))
     assert len(lengths) == 1
+
+
+def accepted(command_id: int) -> messaging.Update:
+    return messaging.Update(accepted=messaging.Accepted(command_id=command_id))
+
+
+def own_event(id_: str) -> messaging.Update:
+    event = messaging.Event(cursor="c1")
+    event.message.ref.sender_id, event.message.ref.message_id = "ann", id_
+    return messaging.Update(event=event)
+
+
+def sent_and_accepted() -> Protocol:
+    """One message is accepted, another one waits; then the stream breaks, and the next one is welcomed at 5 s."""
+    protocol = client()
+    opened(protocol)
+    post(protocol, "one")
+    frame = protocol.next_frame(1.0)
+    assert frame is not None
+    protocol.received([accepted(frame.commands[0].command_id)], 1.0)
+    return protocol
+
+
+def breaks_and_returns(protocol: Protocol) -> None:
+    protocol.stream_ended(End("UNAVAILABLE"), 2.0)
+    protocol.connect(5.0)
+    protocol.received([welcome()], 5.0)
+    post(protocol, "two")
+
+
+def test_what_was_accepted_and_not_shown_is_waited_for() -> None:
+    """The next server learns its time by showing it, and gives what is sent then a later one (I12)."""
+    protocol = sent_and_accepted()
+    breaks_and_returns(protocol)
+    assert protocol.next_frame(5.1) is None
+    assert protocol.due_s(5.1) == 6.0
+    protocol.received([own_event("one"), RESUMED], 5.2)
+    assert protocol.next_frame(5.2) is not None
+
+
+def test_a_cell_that_shows_nothing_is_not_waited_for_long() -> None:
+    """Sends go on where events do not: after a second, in which clocks that are kept well agree."""
+    protocol = sent_and_accepted()
+    breaks_and_returns(protocol)
+    assert protocol.next_frame(5.9) is None
+    assert protocol.next_frame(6.0) is not None
+
+
+def test_what_was_shown_is_not_waited_for() -> None:
+    """Then the cursor that the client comes with carries its time."""
+    protocol = sent_and_accepted()
+    protocol.received([own_event("one")], 1.5)
+    breaks_and_returns(protocol)
+    assert protocol.next_frame(5.0) is not None
