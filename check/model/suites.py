@@ -1,5 +1,11 @@
 """The models."""
 
-from check.model import attaching, forwarding, retries
+from check.model import attaching_broken, forwarding_broken, retries_broken, storing_broken, times_broken
 
-SUITES = (forwarding.SUITE, attaching.SUITE, retries.SUITE)
+SUITES = (
+    forwarding_broken.SUITE,
+    attaching_broken.SUITE,
+    retries_broken.SUITE,
+    storing_broken.SUITE,
+    times_broken.SUITE,
+)

@@ -1,5 +1,8 @@
 """The models in their short form: each keeps the invariants, and notices each rule that is dropped."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from check.model.__main__ import main, try_variant
@@ -36,6 +39,17 @@ def test_names_are_told_apart() -> None:
     for suite in SUITES:
         names = [each.name for each in suite.variants]
         assert len(set(names)) == len(names)
+
+
+def test_the_document_tells_of_every_model() -> None:
+    """docs/guarantees.md has each model with the number of its variants, and names no variant that there is not."""
+    document = (Path(__file__).parents[3] / "docs/guarantees.md").read_text("utf-8")
+    for suite in SUITES:
+        (row,) = re.findall(rf"^\| `check/model/{suite.name}\.py` .*$", document, re.MULTILINE)
+        assert row.endswith(f"| {len(suite.variants)} |")
+    named = set(re.findall(r"variant `([^`]+)`", document))
+    assert named
+    assert named <= {each.name for suite in SUITES for each in suite.variants}
 
 
 def test_the_command_tells_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from cell.log.v1 import record_pb2 as log
 from check.model.real import Shelf, value_of
 from delivery_service.forwarding import Forwarder, ForwardingSettings
 from event_log.port import Fate
+from messaging_server.presence import Agenda
 
 
 @dataclass(slots=True)
@@ -58,6 +59,13 @@ def test_all_parts_count() -> None:
     ]  # fmt: skip
     assert len({value_of(thing) for thing in things}) == len(things)
     assert value_of({1: Thing(), 2: Thing([1])}) == value_of({1: Thing(), 2: Thing([1])})
+
+
+def test_counts_are_no_part() -> None:
+    """Figures tell what happened; two worlds that differ in them alone are one."""
+    busy, idle = Agenda(), Agenda()
+    busy.figures.overflows += 1
+    assert value_of(busy) == value_of(idle)
 
 
 def test_real_decisions_go_there_and_back() -> None:
