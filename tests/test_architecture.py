@@ -52,6 +52,7 @@ VENDOR_FILES = {
         "event_log/embedded*.py",
         "history_service/embedded*.py",
         "messaging_client/store.py",
+        "check/model/storing.py",
     ),
     "kafka": ("event_log/kafka*.py", "check/parts/kafka_clients.py"),
     "cassandra": ("history_service/cassandra*.py",),
