@@ -182,6 +182,9 @@ class Call:
     def invocation_metadata(self) -> Any:
         return self.metadata
 
+    def code(self) -> grpc.StatusCode | None:
+        return self.status
+
     async def read(self) -> Any:
         data = await self._inbound.get()
         if data is None:
