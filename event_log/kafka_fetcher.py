@@ -197,6 +197,8 @@ class Fetcher:
         self._waiting_bytes = 0
         self._wanted = asyncio.Event()
         self._followers: dict[int, asyncio.Task[None]] = {}
+        self._followed = brokers.topic
+        """By which it was seen last that every leader has its follower."""
         self._judging: set[asyncio.Task[None]] = set()
 
     def __contains__(self, partition: object) -> bool:
@@ -291,6 +293,7 @@ class Fetcher:
 
     def _follow(self) -> None:
         """See that every node that leads something is asked."""
+        self._followed = self._brokers.topic
         self._wanted.set()
         for partition in self._positions:
             node = self._brokers.leader(partition)
@@ -308,6 +311,8 @@ class Fetcher:
         session = Session()
         pause_s = _PAUSE_S
         while True:
+            if self._brokers.topic is not self._followed:
+                self._follow()  # others, an append for example, have learned who leads what now
             self._wanted.clear()
             positions = self._wanted_of(node)
             if not positions:

@@ -1,0 +1,90 @@
+"""Reading from whoever leads a partition now, without brokers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from event_log.kafka_brokers import TopicState
+from event_log.kafka_fetcher import Fetcher
+from event_log.kafka_settings import KafkaLogSettings
+from tests.event_log.driving import PATIENCE_S
+
+TOPIC_ID = uuid4()
+
+
+class QuietBrokers:
+    """Brokers that have no records, nor anything against being asked: as followers, which consumers may read from, too."""
+
+    def __init__(self) -> None:
+        self.settings = KafkaLogSettings(servers=("127.0.0.1:1",), topic="log")
+        self.asked: list[int] = []
+        self.learn({0: 1, 1: 1})
+
+    def learn(self, leaders: dict[int, int]) -> None:
+        """As a refresh does, whoever asked for it."""
+        self.topic = TopicState(TOPIC_ID, leaders, {})
+
+    def leader(self, partition: int) -> int | None:
+        return self.topic.leaders.get(partition)
+
+    async def ask(self, node: int, request: Any, purpose: str, timeout_s: float) -> Any:
+        self.asked.append(node)
+        await asyncio.sleep(0.01)
+        return SimpleNamespace(error_code=0, session_id=1, responses=[])
+
+    def disconnect(self, purpose: str) -> None:
+        """There are no connections."""
+
+
+async def until_asked(brokers: QuietBrokers, node: int) -> None:
+    brokers.asked.clear()
+    async with asyncio.timeout(PATIENCE_S):
+        while node not in brokers.asked:
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def brokers() -> QuietBrokers:
+    return QuietBrokers()
+
+
+@pytest.fixture
+async def fetcher(brokers: QuietBrokers) -> AsyncIterator[Fetcher]:
+    made = Fetcher(brokers, lambda: None, lambda: None)  # type: ignore[arg-type]
+    made.seek(0, 0)
+    yield made
+    await made.close()
+
+
+async def test_a_leader_that_others_have_learned_of_is_asked(brokers: QuietBrokers, fetcher: Fetcher) -> None:
+    """After a move in good order the former leader refuses nothing; an append may be the first to learn of the new one."""
+    await until_asked(brokers, 1)
+    brokers.learn({0: 2, 1: 1})
+    await until_asked(brokers, 2)
+    brokers.learn({0: 1, 1: 1})
+    await until_asked(brokers, 1)
+
+
+async def test_one_that_leads_nothing_more_is_left_alone(brokers: QuietBrokers, fetcher: Fetcher) -> None:
+    """It is asked again when it leads something, not before."""
+    await until_asked(brokers, 1)
+    brokers.learn({0: 2, 1: 1})
+    await until_asked(brokers, 2)
+    await asyncio.sleep(0.05)
+    brokers.asked.clear()
+    await asyncio.sleep(0.1)
+    assert set(brokers.asked) == {2}
+
+
+async def test_a_paused_partition_is_asked_of_its_new_leader(brokers: QuietBrokers, fetcher: Fetcher) -> None:
+    """When it goes on, whatever was learned meanwhile."""
+    await until_asked(brokers, 1)
+    fetcher.pause([0])
+    await asyncio.sleep(0.05)
+    brokers.learn({0: 3, 1: 1})
+    fetcher.resume([0])
+    await until_asked(brokers, 3)
