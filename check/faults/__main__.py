@@ -41,7 +41,9 @@ def main() -> int:
         say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
         for line in [*parts.notes, *map(str, faults)]:
             print(f"         {line}")
-        plan = trial.make_plan(arguments.seed, parts, arguments.users, arguments.pause, arguments.restless)
+        plan = trial.make_plan(
+            arguments.seed, parts, arguments.users, arguments.pause, arguments.restless, arguments.patience
+        )
         try:
             asyncio.run(trial.run(folder, plan, parts, faults, arguments.minutes, say))
         except (ClientsFailed, CellDown, HistoryNotWhole) as error:

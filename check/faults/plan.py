@@ -52,6 +52,8 @@ class Plan:
     """Between what a client does, on average."""
     restless: float = 1.0
     """How much more often than usual clients come and go, or stall."""
+    patience_s: float = 6.0
+    """Of quiet time: within it a client whose stream is live is told of what was accepted."""
 
     @property
     def users(self) -> list[str]:
@@ -77,11 +79,21 @@ def make(
     users: int,
     pause_s: float,
     restless: float = 1.0,
+    patience_s: float = 6.0,
 ) -> Plan:
     """A plan of so many users, each with two or three clients, of which half are the SDK's."""
     chance = random.Random(f"plan {seed}")
     names = list(NAMES[:users])
-    return Plan(seed, _clients(chance, names), _places(chance, names), addresses, tokens, pause_s, restless)
+    return Plan(
+        seed,
+        _clients(chance, names),
+        _places(chance, names),
+        addresses,
+        tokens,
+        pause_s,
+        restless,
+        patience_s,
+    )
 
 
 def _clients(chance: random.Random, users: Sequence[str]) -> list[ClientPlan]:

@@ -11,6 +11,8 @@ from check.faults.ledger import ACCEPTED, MESSAGE, UNKNOWN, Event, Line, Ref, re
 from check.faults.plan import Plan
 
 PLAN_FILE, FAULTS_FILE = "plan.json", "faults.jsonl"
+AFTER_FAULT_S = 3.0
+"""How long after everything serves again a fault still counts."""
 HISTORY, FOLLOWER = "history-", "follower-"
 
 
@@ -171,6 +173,25 @@ class Run:
             elif line.kind == "serving":
                 found[data["number"]].serving_t = line.t
         return sorted(found.values(), key=lambda fault: fault.begin_t)
+
+    @cached_property
+    def disturbed(self) -> list[tuple[float, float]]:
+        """When faults were there, and for a moment after everything served again: (begin, end), rising, without overlaps."""
+        merged: list[tuple[float, float]] = []
+        for fault in self.injected:
+            end = fault.serving_t + AFTER_FAULT_S
+            if merged and fault.begin_t <= merged[-1][1]:
+                merged[-1] = merged[-1][0], max(merged[-1][1], end)
+            else:
+                merged.append((fault.begin_t, end))
+        return merged
+
+    def quiet_s(self, begin_t: float, end_t: float) -> float:
+        """How long between these it was quiet."""
+        noise_s = sum(
+            max(0.0, min(end_t, end) - max(begin_t, begin)) for begin, end in self.disturbed if end > begin_t
+        )
+        return end_t - begin_t - noise_s
 
     def last_fault_before(self, t: float) -> Injected | None:
         """The one that had begun last."""

@@ -89,10 +89,12 @@ class ClientProcess:
         return self._folder / f"clients-{self._software}.log"
 
 
-def make_plan(seed: int, parts: Parts, users: int, pause_s: float, restless: float) -> Plan:
+def make_plan(
+    seed: int, parts: Parts, users: int, pause_s: float, restless: float, patience_s: float
+) -> Plan:
     """Who takes part, with tokens for a day."""
     tokens = {user: token(user) for user in NAMES[:users]}
-    return plan.make(seed, parts.addresses, tokens, users, pause_s, restless)
+    return plan.make(seed, parts.addresses, tokens, users, pause_s, restless, patience_s)
 
 
 async def run(

@@ -311,6 +311,14 @@ def not_live_in_the_end(made: HonestRun) -> None:
     del lines[lines.index(last)]
 
 
+def told_late(made: HonestRun) -> None:
+    """Long after everything was well."""
+    lines = made.files[made.plan.clients[0].name]
+    line = events(lines, "message")[-1]
+    for later in lines[lines.index(line) :]:
+        later["t"] += 10
+
+
 def could_not_send_in_the_end(made: HonestRun) -> None:
     for line in made.files[made.plan.clients[0].name]:
         if line["k"] == "outcome" and line["id"].endswith("fence"):
@@ -380,6 +388,7 @@ PLANTED: list[tuple[Callable[[HonestRun], None], str]] = [
     (order_of_one_client_changed, "order"),
     (not_live_in_the_end, "I10"),
     (could_not_send_in_the_end, "I10"),
+    (told_late, "I10"),
     (told_of_a_gap, "gap"),
     (much_was_refused, "empty"),
     (a_bad_one_was_taken, "empty"),

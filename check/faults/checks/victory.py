@@ -9,8 +9,6 @@ from check.faults.run import Command, Injected, Run, Violation
 
 LEAST_ACCEPTED = 0.99
 """Of the sends that began outside of faults."""
-AFTER_FAULT_S = 3.0
-"""How long after everything serves again a fault still counts."""
 HITS = 5
 """Of each kind of fault, in a run that is long enough."""
 LONG_RUN_S = 1_500.0
@@ -39,7 +37,7 @@ def is_meant_to_be_refused(command: Command) -> bool:
 
 def outside_faults(run: Run, line: Line) -> bool:
     """Whether it was written while all was well."""
-    return not any(f.begin_t <= line.t <= f.serving_t + AFTER_FAULT_S for f in run.injected)
+    return not any(begin <= line.t <= end for begin, end in run.disturbed)
 
 
 def accepted_outside_faults(run: Run) -> tuple[int, int]:
