@@ -110,9 +110,11 @@ async def _on_engines(folder: Path, options: Options) -> AsyncIterator[Target]:
 
 def _settings(options: Options) -> Mapping[str, object]:
     """What must not be the limit: streams, and how much one user may send, one on another before there is an answer."""
+    # Where a worker is killed the others take all of its streams.
+    spare = options.workers if options.comes_back else _SPARE_STREAMS
     return {
         "partitions": _PARTITIONS,
-        "max_streams": int(options.connections * _SPARE_STREAMS) + 100,
+        "max_streams": int(options.connections * spare) + 100,
         "max_recipients": 1_000,
         "max_in_flight": 65_536,
         "max_sends_per_second": 1_000_000,
