@@ -26,6 +26,9 @@ DEADLINE_S = 90.0
 FRAME_BYTES = 1 << 19
 """A frame takes commands until it is this long: far below what gRPC servers take."""
 
+CLOSE_S = 5.0
+"""How long the last stream may take to end."""
+
 PAUSE_S = 0.05
 """Between streams: as short as tests like it."""
 
@@ -206,7 +209,10 @@ class PlainClient:
             self._call.cancel()
         self._notify()
         if self._runner is not None:
-            await self._runner
+            await asyncio.wait((self._runner,), timeout=CLOSE_S)
+            self._runner.cancel()  # grpc may never wake a write whose call was cancelled before it was connected
+            with suppress(asyncio.CancelledError):
+                await self._runner
         await self.channel.close()
 
     def drop_stream(self) -> None:
