@@ -13,7 +13,8 @@ from check.faults.parts import Parts
 EVERY_S = 10.0
 _LATER_PART = 0.75
 """Of a process's life: what it takes in the beginning is not growth."""
-_LEAST_SAMPLES = 30
+_LEAST_SAMPLES = 180
+"""Half an hour: in less time a process shows how it starts, not whether it grows."""
 
 
 class Growth(NamedTuple):
