@@ -110,6 +110,8 @@ class GrpcStream(asyncio.Protocol):
         self._body = body[at:]
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._transport.is_closing():
+            return
         if kind == _WINDOW_UPDATE:
             self._widen(stream, int.from_bytes(payload))
         elif kind == _PING and not flags & _ACK:
@@ -131,6 +133,8 @@ class GrpcStream(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
+        if self._transport.is_closing():
+            return  # as the caller is told, or has asked for
         waiting = self._waiting
         while waiting:
             size = len(waiting[0]) + _MESSAGE_HEAD
@@ -153,6 +157,10 @@ class _NotConnected(asyncio.Transport):
 
     def close(self) -> None:
         """Nothing to close."""
+
+    def is_closing(self) -> bool:
+        """It is as good as closed."""
+        return True
 
 
 _NOT_CONNECTED = _NotConnected()

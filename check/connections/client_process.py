@@ -212,7 +212,7 @@ class ClientProcess:
         while not client.is_there:
             await asyncio.sleep(backoff.failed())
             client.open()
-            with suppress(OSError):  # a time that ran out is one, too
+            with suppress(Exception):  # however it failed, it is tried again
                 async with asyncio.timeout(self._spec.open_timeout_s):
                     await self._until_live(client)
                 client.is_there = True

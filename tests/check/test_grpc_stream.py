@@ -81,3 +81,17 @@ async def test_a_call_that_the_server_ends_is_told(port: int) -> None:
     assert len(caller.reasons) == 1
     assert "grpc-status" in caller.reasons[0]
     caller.stream.close()
+
+
+async def test_what_is_sent_on_a_closed_stream_goes_nowhere(port: int) -> None:
+    """Whether it was never connected, is closed or was lost: nothing is raised where many streams are looked after."""
+    caller = _Caller()
+    caller.stream.send(b"too early")
+    caller.stream.close()
+    other = _Caller()
+    await other.open(port)
+    other.stream.close()
+    other.stream.send(b"too late")
+    await asyncio.sleep(0.05)
+    other.stream.send(b"later still")
+    assert not caller.reasons + other.reasons
