@@ -97,6 +97,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check", type=Path, metavar="FOLDER", help="only check the ledgers of an earlier run"
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=6.0,
+        help="seconds of quiet in which live streams are told (default: 6)",
+    )
     return parser.parse_args()
 
 
