@@ -78,7 +78,8 @@ class ClientProcess:
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._tally = Tally()
+        # From the first cursor on, or else those who come back would miss what came while they were away.
+        self._tally = Tally(on_lost=self._lost if spec.comes_back else None)
         self._users = [user_id(number) for number in range(spec.clients)]
         self._clients: list[Client] = []
         """Those that are live."""
@@ -102,8 +103,6 @@ class ClientProcess:
         numbers = iter(range(self._spec.first, self._spec.first + self._spec.count))
         await asyncio.gather(*(self._open_each(numbers) for _ in range(self._spec.opening)))
         runtime.settle_memory()
-        if self._spec.comes_back:
-            self._tally.on_lost = self._lost
 
     def send(self, start_us: int, phase: Phase) -> None:
         """Begin to send at this time: each client at its own part of every interval."""
