@@ -19,6 +19,8 @@ from check.faults.history_reader import HistoryNotWhole
 from check.faults.parts import CellDown
 from check.faults.proxy import Network
 from check.faults.trial import ClientsFailed
+from engines.artifacts import EnginesMissing
+from engines.server import ServerFailed
 
 ENGINES = {"embedded": embedded.cell, "kafka": kafka.cell}
 
@@ -30,6 +32,9 @@ def main() -> int:
         return _report(arguments.check, arguments, {"folder": str(arguments.check)})
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="check-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        print(f"--folder: {folder} is not empty", file=sys.stderr)
+        return 2
     start_s = time.monotonic()
 
     def say(line: str) -> None:
@@ -107,4 +112,8 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (EnginesMissing, ServerFailed) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

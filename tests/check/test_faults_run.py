@@ -54,6 +54,21 @@ def test_a_cell_that_is_killed_keeps_its_promises(tmp_path: Path) -> None:
     assert told["accepted_outside_faults"] > 0
 
 
+def test_ledgers_of_another_run_are_not_mixed_with_its_own(tmp_path: Path) -> None:
+    """A folder that is not empty is refused at once."""
+    (tmp_path / "plan.json").touch()
+    ran = subprocess.run(
+        [sys.executable, "-m", "check.faults", "--folder", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "is not empty" in ran.stderr
+
+
 def test_what_it_is_given_wrong_is_told(tmp_path: Path) -> None:
     """An engine that nobody knows is refused at once."""
     ran = subprocess.run(
