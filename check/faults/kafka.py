@@ -28,6 +28,9 @@ CASSANDRA = "cassandra"
 WORKERS = 2
 PARTITIONS = 8
 WINDOW_BYTES = 1 << 17
+_SYNCED = {"commitlog_sync": "batch", "commitlog_sync_period": "0ms"}
+"""One node stands for the three of a real cell, of which a quorum has each row: so it syncs before it answers. Otherwise a
+kill -9 takes what came after the last mark in its commit log, which is all that it replays."""
 _NAME = "faults"
 _MIGRATE_S = 120.0
 
@@ -92,7 +95,10 @@ def _make(folder: Path, network: Network, run: RunFolder) -> Parts:
 def _engines(parts: Parts, network: Network, run: RunFolder) -> dict[str, object]:
     """Start them; the settings that name them, by their proxies."""
     ports = free_ports(len(BROKERS))
-    kafka, cassandra = KafkaCluster(run, len(BROKERS), front_ports=ports), CassandraNode(run)
+    kafka, cassandra = (
+        KafkaCluster(run, len(BROKERS), front_ports=ports),
+        CassandraNode(run, settings=_SYNCED),
+    )
     for name, where, address, port in zip(BROKERS, _KAFKA, kafka.addresses(FRONT), ports, strict=True):
         parts.networks[where] = [network.proxy(address, port)]
         parts.engines[name] = EngineServer(kafka.brokers[BROKERS.index(name)])

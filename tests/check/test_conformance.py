@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -27,9 +28,11 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def where_packages_are() -> None:
+def where_packages_are() -> Iterator[None]:
     """Drivers are processes of their own."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,7 @@ def test_a_collector_that_is_away_is_told_seldom(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
     exporter = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
     before = exporter.filters[:], exporter.level
+    exporter.filters.clear()
     stream = io.StringIO()
     logs.configure("info", "json", stream)
     logs.configure("info", "json", stream)

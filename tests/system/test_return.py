@@ -253,8 +253,10 @@ async def _snapshot_then_stream(connect: Connect, bob: PlainClient, page_size: i
     shown = {c.conversation_id: c for page in pages for c in page.conversations}
     async with connect("bob7", resume_after=pages[0].cursor) as client:
         await client.until_resumed()
-        through = (await client.until_events(1))[-1].cursor
-        await bob.until(lambda: through in [event.cursor for event in bob.ledger.events], "the same event")
+        told = await client.until_events(1)
+        await bob.until(
+            lambda: told[-1].cursor in [event.cursor for event in bob.ledger.events], "as much as the other"
+        )
         start = [event.cursor for event in bob.ledger.events].index(client.ledger.events[0].cursor)
         assert session_violations(bob.ledger.events, client.ledger, start=start, complete=False) == []
         before = [event.message.ref for event in bob.ledger.events[:start] if is_message(event)]
