@@ -50,7 +50,6 @@ _MUTATION_BYTES = 128 * 1024
 _ROW_BYTES = 100
 """What a row takes beside its blob, roughly."""
 _REMEMBERED = 65_536
-_NOWHERE = 2**63 - 1
 _START_EVERY_S = 6 * 3_600.0
 """Between two positions from which on a partition is said to be there in full: so much too early events count as gone."""
 
@@ -112,7 +111,7 @@ class Writes:
         firsts: dict[int, int] = {}
 
         def place_of(partition: int, position: int) -> tuple[int, int]:
-            if position < firsts.get(partition, _NOWHERE):
+            if position < firsts.setdefault(partition, position):
                 firsts[partition] = position
             return partition, position // POSITIONS_PER_BUCKET
 

@@ -12,6 +12,7 @@ import grpc
 
 from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
+from check.faults import tasks
 from check.faults.clients.plain import event_of, message_of, ref_in
 from check.faults.ledger import LedgerFile
 from check.faults.plan import Plan
@@ -160,12 +161,7 @@ class Followers:
         self._tasks = [asyncio.create_task(reader.follow()) for reader in self._readers]
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, Exception):
-                raise error
+        await tasks.end(self._tasks)
 
 
 async def read_all(folder: Path, plan: Plan, last: Sequence[str]) -> None:

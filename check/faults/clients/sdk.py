@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from check.faults import tasks
 from check.faults.clients.client import Outcome
 from check.faults.ledger import (
     ACCEPTED,
@@ -69,12 +70,7 @@ class SdkClientUnderTest:
     async def leave(self) -> None:
         """ClientUnderTest.leave."""
         client = self._open_client
-        for task in self._tasks:
-            task.cancel()
-        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, Exception):
-                raise error
+        await tasks.end(self._tasks)
         await client.confirm()
         await client.close()
         self._client = None
