@@ -2,8 +2,9 @@
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.calls import eventually
 from check.ledger import without_marks
-from check.plain_client import PlainClient, eventually
+from check.plain_client import PlainClient
 
 
 async def all_events(client: PlainClient, after: str = "", page_size: int = 200) -> list[messaging.Event]:

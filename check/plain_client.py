@@ -1,14 +1,12 @@
 """A client made of the protos and grpcio alone, as any other language's would be.
 
-It keeps a ledger of all it was told, resumes from its last cursor after every break, and settles each command by the rules
-of the contract (R3, R4, R10). It drops nothing, so that doubles show.
+It keeps a ledger of all it was told, resumes from its last cursor after every break (R10), and settles each command by the
+rules of the contract (`check/plain_outbox.py`). It drops nothing, so that doubles show.
 """
 
 import asyncio
 import time
-import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -18,13 +16,9 @@ import grpc
 from cell.history.v1 import history_pb2_grpc
 from cell.messaging.v1 import messaging_pb2 as messaging
 from cell.messaging.v1 import messaging_pb2_grpc
+from check.calls import DEADLINE_S, STATUS_LOST, bearer, open_channel
 from check.ledger import Ledger, Moved, Opened, Skipped, Told, is_message
-
-DEADLINE_S = 90.0
-"""How long a test waits for what must come. Generous: it is reached only when something is broken."""
-
-FRAME_BYTES = 1 << 19
-"""A frame takes commands until it is this long: far below what gRPC servers take."""
+from check.plain_outbox import PlainOutbox, Submission, text_message
 
 CLOSE_S = 5.0
 """How long the last stream may take to end."""
@@ -32,98 +26,8 @@ CLOSE_S = 5.0
 PAUSE_S = 0.05
 """Between streams: as short as tests like it."""
 
-STATUS_LOST = "Internal error from Core"
-"""What grpcio makes of a stream that the server ended while it wrote: the status that the server gave is lost to it."""
-
-_CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),  # each client its own connection
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 10_000),  # how long one attempt may take, on a machine that is busy
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.max_receive_message_length", 64 << 20),
-)
-
-
-async def eventually(
-    condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float = DEADLINE_S
-) -> None:
-    """Ask again and again until the answer is yes."""
-    end = time.monotonic() + deadline_s
-    while not await condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"never: {what}")
-        await asyncio.sleep(0.05)
-
-
-def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """A connection of its own; with credentials over TLS."""
-    if credentials is not None:
-        return grpc.aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
-    return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-
-
-def bearer(token: str) -> tuple[tuple[str, str], ...]:
-    """The metadata of every call."""
-    return (("authorization", f"Bearer {token}"),)
-
-
-def new_id() -> str:
-    """A message_id or reaction_id."""
-    return uuid.uuid4().hex
-
-
-def text_message(text: str, to: Iterable[str], message_id: str = "") -> messaging.Command:
-    """A command that sends text to users."""
-    return messaging.Command(
-        send_message=messaging.SendMessage(
-            message_id=message_id or new_id(),
-            recipients=messaging.Recipients(user_ids=to),
-            content=messaging.Content(text=text),
-        )
-    )
-
-
-class Submission:
-    """A command on its way, over as many tries as it takes."""
-
-    __slots__ = (
-        "accepted",
-        "command",
-        "first_try_s",
-        "found",
-        "pong",
-        "rejected",
-        "rejections",
-        "stream",
-        "tries",
-    )
-
-    def __init__(self, command: messaging.Command) -> None:
-        self.command = command
-        self.accepted = False
-        self.found = False
-        """Settled by looking, not by an outcome: its event was there after a resume."""
-        self.pong: messaging.Pong | None = None
-        self.rejected: messaging.Rejected | None = None
-        """The refusal that settled it."""
-        self.rejections: list[messaging.Rejected] = []
-        """All refusals, those after which it was tried again too."""
-        self.tries = 0
-        self.first_try_s: float | None = None
-        self.stream = 0
-        """Number of the stream it was last sent on."""
-
-    @property
-    def id(self) -> str:
-        """The client's own id for it; empty if it has none."""
-        name = self.command.WhichOneof("command")
-        body = getattr(self.command, name) if name else None
-        return getattr(body, "message_id", "") or getattr(body, "reaction_id", "")
-
-    @property
-    def settled(self) -> bool:
-        """Whether its outcome is known."""
-        return self.accepted or self.pong is not None or self.rejected is not None
+_EXECUTE_PAUSE_S = 0.1
+"""After a call that failed, where commands go by Execute."""
 
 
 class PlainClient:
@@ -145,6 +49,7 @@ class PlainClient:
         first_command_id: int = 1,
         retry_window_s: float | None = None,
         ledger: Ledger | None = None,
+        unshown: str = "",
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self.user_id = user_id
@@ -156,26 +61,23 @@ class PlainClient:
         """Of the present stream."""
         self.resumed_outcomes: list[int] = []
         self.go_aways: list[messaging.GoAway] = []
-        self.conflicts: list[messaging.Rejected] = []
-        self.strays: list[messaging.Update] = []
-        """Outcomes that belong to no command in flight; always a fault of the server."""
         self.endings: list[grpc.StatusCode] = []
         """How the streams ended."""
         self.details: list[str] = []
         self.streams = 0
-        self.accepted_order: list[Submission] = []
+        self.outbox = PlainOutbox(
+            self.ledger, retry_window_s=retry_window_s, first_command_id=first_command_id, unshown=unshown
+        )
+        """`unshown` and `retry_window_s` are told there."""
+        self.accepted_order = self.outbox.accepted_order
+        self.conflicts = self.outbox.conflicts
+        self.strays = self.outbox.strays
         self.on_update: Callable[[messaging.Update], None] | None = None
         self._addresses = [address] if isinstance(address, str) else list(address)
         self._credentials = credentials
         self._token = token
         self._transport = transport
         self._reconnects = reconnects
-        self._next_command_id = first_command_id
-        self._retry_window_s = retry_window_s
-        """How long to try again blindly; None = as long as Welcome allows."""
-        self._waiting: deque[Submission] = deque()
-        self._in_flight: dict[int, Submission] = {}
-        self._to_look: list[Submission] = []
         self._changed = asyncio.Event()
         self._call: Any = None
         self._closing = False
@@ -241,7 +143,7 @@ class PlainClient:
     def submit(self, command: messaging.Command) -> Submission:
         """Queue a command; it is tried until it is settled."""
         submission = Submission(command)
-        self._waiting.append(submission)
+        self.outbox.add(submission)
         self._notify()
         return submission
 
@@ -292,7 +194,7 @@ class PlainClient:
                 raise TimeoutError(f"no {what} at {self!r}")
             self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, 0.5)):
+                async with asyncio.timeout(min(left, 0.5, max(0.0, self._due_s() - time.monotonic()))):
                     await self._changed.wait()
 
     async def until_resumed(self) -> messaging.Resumed:
@@ -314,8 +216,8 @@ class PlainClient:
     def __repr__(self) -> str:
         return (
             f"<{self.user_id} by {self._transport}: {self.streams} streams ended {[c.name for c in self.endings[-5:]]} "
-            f"{self.details[-1:]}, {len(self.ledger.events)} events, waiting {len(self._waiting)}, "
-            f"in flight {len(self._in_flight)}, to look {len(self._to_look)}, resumed {self.resumed is not None}>"
+            f"{self.details[-1:]}, {len(self.ledger.events)} events, {self.outbox!r}, "
+            f"resumed {self.resumed is not None}>"
         )
 
     # -- streams -----------------------------------------------------------------------------------------------------
@@ -357,13 +259,13 @@ class PlainClient:
 
     async def _one_stream(self) -> tuple[grpc.StatusCode, str]:
         self.streams += 1
+        self.outbox.opens(self.streams, time.monotonic())
         self.ledger.add(Opened(self.cursor))
         writer: asyncio.Task[None] | None = None
         try:
             if self._transport == "connect":
                 self._call = self.messaging.Connect(metadata=self.metadata)
-                self._next_command_id += 1
-                hello = messaging.Command(command_id=self._next_command_id, hello=self._hello())
+                hello = self.outbox.numbered(messaging.Command(hello=self._hello()))
                 await self._call.write(messaging.ConnectRequest(commands=[hello]))
             else:
                 self._call = self.messaging.Subscribe(
@@ -394,8 +296,7 @@ class PlainClient:
 
     def _end_stream(self) -> None:
         self.welcome = self.resumed = None
-        self._waiting.extendleft(reversed(self._in_flight.values()))
-        self._in_flight.clear()
+        self.outbox.stream_ended()
         self._notify()
 
     # -- what is sent ------------------------------------------------------------------------------------------------
@@ -404,7 +305,8 @@ class PlainClient:
         """Send what waits, within the limits that Welcome named; until cancelled."""
         while True:
             await self.until(lambda: self.welcome is not None and self._may_send(), "chance to send", 1e9)
-            batch = self._next_batch()
+            batch = self.outbox.next_batch(time.monotonic())
+            self._leave_to_look()
             if not batch:
                 continue
             commands = [submission.command for submission in batch]
@@ -416,59 +318,17 @@ class PlainClient:
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
                 if self._transport == "connect":
                     return  # the reader sees how the stream ended
-                self._execute_failed(commands)
+                self.outbox.unanswered(commands, time.monotonic(), _EXECUTE_PAUSE_S)
 
     def _may_send(self) -> bool:
-        assert self.welcome is not None
-        return bool(self._waiting) and len(self._in_flight) < (self.welcome.limits.max_in_flight or 1)
+        return self.outbox.may_send(time.monotonic())
 
-    def _next_batch(self) -> list[Submission]:
-        assert self.welcome is not None
-        limits = self.welcome.limits
-        room = min((limits.max_commands_per_frame or 1), (limits.max_in_flight or 1) - len(self._in_flight))
-        batch: list[Submission] = []
-        size = 0
-        now = time.monotonic()
-        window_s = (
-            limits.retry_window.ToMicroseconds() / 1e6
-            if self._retry_window_s is None
-            else self._retry_window_s
-        )
-        while self._waiting and len(batch) < room and size < FRAME_BYTES:
-            submission = self._waiting.popleft()
-            size += submission.command.ByteSize()
-            age = 0.0 if submission.first_try_s is None else now - submission.first_try_s
-            if submission.id and age > window_s:
-                self._look_first(submission)
-                continue
-            submission.first_try_s = submission.first_try_s if submission.first_try_s is not None else now
-            submission.tries += 1
-            submission.stream = self.streams
-            self._next_command_id += 1
-            submission.command.command_id = self._next_command_id
-            self._in_flight[self._next_command_id] = submission
-            batch.append(submission)
-        return batch
+    def _due_s(self) -> float:
+        return self.outbox.due_s(time.monotonic())
 
-    def _look_first(self, submission: Submission) -> None:
-        """Too old to be tried blindly (R3): settle it after a resume on a stream later than its last try."""
-        self._to_look.append(submission)
-        if submission.stream == self.streams:
+    def _leave_to_look(self) -> None:
+        if self.outbox.wants_later_stream:
             self.drop_stream()
-        elif self.resumed is not None:
-            self._look()
-
-    def _look(self) -> None:
-        looking, self._to_look = self._to_look, []
-        for submission in looking:
-            if submission.stream == self.streams:
-                self._to_look.append(submission)
-            elif (self.user_id, submission.id) in self.ledger.names:
-                submission.accepted = submission.found = True
-                self.accepted_order.append(submission)
-            else:
-                submission.first_try_s = None
-                self._waiting.appendleft(submission)
 
     async def _execute(self, commands: list[messaging.Command]) -> None:
         request = messaging.ExecuteRequest(commands=commands)
@@ -479,17 +339,6 @@ class PlainClient:
             update = messaging.Update()
             update.MergeFromString(outcome.SerializeToString())  # numbered as in Update
             self._take(update)
-        self._notify()
-
-    def _execute_failed(self, commands: list[messaging.Command]) -> None:
-        lost = [self._in_flight.pop(command.command_id, None) for command in commands]
-        loop = asyncio.get_running_loop()
-        for submission in lost:
-            if submission is not None:
-                loop.call_later(0.1, self._again, submission)
-
-    def _again(self, submission: Submission) -> None:
-        self._waiting.append(submission)
         self._notify()
 
     # -- what arrives ------------------------------------------------------------------------------------------------
@@ -509,10 +358,12 @@ class PlainClient:
             self._take_resumed(update.resumed)
         elif kind == "welcome":
             self.welcome = update.welcome
+            self.outbox.welcomed(update.welcome.limits, time.monotonic())
         elif kind == "go_away":
             self.go_aways.append(update.go_away)
         elif kind in ("accepted", "rejected", "pong"):
-            self._take_outcome(update)
+            self.outbox.outcome(update, time.monotonic())
+            self._leave_to_look()
         if self.on_update is not None:
             self.on_update(update)
 
@@ -521,32 +372,5 @@ class PlainClient:
         self.cursor = resumed.cursor
         self.resumed = resumed
         self.resumed_outcomes.append(resumed.outcome)
-        self._look()
-
-    def _take_outcome(self, update: messaging.Update) -> None:
-        outcome = getattr(update, str(update.WhichOneof("update")))
-        if update.HasField("rejected") and update.rejected.command_id == 0:
-            self.conflicts.append(update.rejected)
-            return
-        submission = self._in_flight.pop(outcome.command_id, None)
-        if submission is None:
-            self.strays.append(update)
-        elif update.HasField("accepted"):
-            submission.accepted = True
-            self.accepted_order.append(submission)
-        elif update.HasField("pong"):
-            submission.pong = update.pong
-        else:
-            self._take_rejected(submission, update.rejected)
-
-    def _take_rejected(self, submission: Submission, rejected: messaging.Rejected) -> None:
-        submission.rejections.append(rejected)
-        too_old = rejected.reason == messaging.REJECTED_REASON_RETRY_TOO_OLD
-        certain = rejected.outcome == messaging.REJECTED_OUTCOME_NOT_DONE
-        if too_old and submission.id:
-            self._look_first(submission)
-        elif rejected.HasField("retry_after") or not certain:
-            delay_s = rejected.retry_after.ToMicroseconds() / 1e6
-            asyncio.get_running_loop().call_later(max(delay_s, 0.02), self._again, submission)
-        else:
-            submission.rejected = rejected
+        self.outbox.resumed(time.monotonic())
+        self._leave_to_look()

@@ -12,12 +12,12 @@ import grpc
 
 from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
+from check.calls import bearer, open_channel
 from check.faults import tasks
 from check.faults.clients.plain import event_of, message_of, ref_in
 from check.faults.ledger import LedgerFile
 from check.faults.plan import Plan
 from check.faults.run import FOLLOWER, HISTORY
-from check.plain_client import bearer, open_channel
 
 CALL_S = 10.0
 _EVERY_S = (1.0, 4.0)

@@ -1,11 +1,14 @@
 """The plain client does what the contract asks of clients, and hides nothing: shown against a scripted server."""
 
+import asyncio
+
 import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.ledger import Opened, once_violations
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from tests.system.scripted_server import Talk, scripted_server
 
 
@@ -118,7 +121,7 @@ async def test_beyond_the_retry_window_it_looks_first(landed: bool) -> None:
 
     async def resumes(talk: Talk) -> None:
         await talk.hello()
-        await talk.welcome(retry_window_s=0)
+        await talk.welcome()
         if landed:
             await talk.tell(message_event("c1", "m1"))
         order.append("resumed")
@@ -137,6 +140,35 @@ async def test_beyond_the_retry_window_it_looks_first(landed: bool) -> None:
         assert submission.accepted
         assert submission.found is landed
         assert order == ["resumed", "m2" if landed else "m1"]
+
+
+async def test_what_was_accepted_and_not_shown_is_waited_for() -> None:
+    """The next server learns its time by showing it before `resumed`: nothing is sent until then (I12)."""
+    order: list[str] = []
+
+    async def accepts(talk: Talk) -> None:
+        await greet(talk)
+        await talk.accept(await talk.command())
+
+    async def shows(talk: Talk) -> None:
+        await greet(talk)
+        waits = asyncio.ensure_future(talk.command())
+        await asyncio.wait((waits,), timeout=0.3)
+        order.append("early" if waits.done() else "resumed")
+        await talk.tell(message_event("c1", "m1"))
+        await talk.resumed("c1")
+        command = await waits
+        order.append(command.send_message.message_id)
+        await talk.accept(command)
+        await talk.stay()
+
+    async with (
+        scripted_server(accepts, shows) as server,
+        PlainClient(server.address, "ann", token) as client,
+    ):
+        await client.done(text_message("1", ["bob"], "m1"))
+        await client.done(text_message("2", ["bob"], "m2"))
+        assert order == ["resumed", "m2"]
 
 
 async def test_it_keeps_to_hints_and_takes_certain_refusals() -> None:

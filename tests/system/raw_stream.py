@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from check.plain_client import DEADLINE_S, STATUS_LOST, open_channel
+from check.calls import DEADLINE_S, STATUS_LOST, open_channel
 
 Metadata = Sequence[tuple[str, str]]
 CONNECT = "/cell.messaging.v1.MessagingService/Connect"

@@ -9,6 +9,7 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.calls import eventually
 from check.history_pages import (
     all_events,
     all_messages,
@@ -29,7 +30,8 @@ from check.ledger import (
     sort_key,
     without_marks,
 )
-from check.plain_client import PlainClient, eventually, new_id, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import new_id, text_message
 from tests.system.conftest import Connect
 
 pytestmark = pytest.mark.timeout(180)

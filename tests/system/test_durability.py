@@ -13,7 +13,8 @@ import pytest
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.history_pages import events_at_least
 from check.ledger import message_ids, once_violations, session_violations
-from check.plain_client import PlainClient, Submission, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import Submission, text_message
 from tests.system.cell_process import CellProcess, token
 from tests.system.strace_trace import Call, Disk, read_trace, sent, strace_wrapper, why_not_strace
 

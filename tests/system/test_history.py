@@ -16,7 +16,8 @@ from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.history_pages import all_messages, by_id, messages_at_least, with_users
 from check.ledger import conversation, microseconds, sort_key
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from tests.system.cell_process import CellProcess, token
 
 COUNT = 10_000

@@ -11,6 +11,7 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.calls import eventually
 from check.history_pages import all_messages, by_id, events_at_least
 from check.ledger import (
     Ledger,
@@ -23,7 +24,8 @@ from check.ledger import (
     sort_key,
     without_marks,
 )
-from check.plain_client import PlainClient, Submission, eventually, new_id, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import Submission, new_id, text_message
 from tests.system.cell_process import CellProcess, token
 
 KILLS = int(os.environ.get("KILLS", "10"))

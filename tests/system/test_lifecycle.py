@@ -14,7 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.ledger import Moved, session_violations
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from tests.system.cell_process import CellProcess, token
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from engines.cassandra import CassandraNode
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder

@@ -11,6 +11,7 @@ import pytest
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from cell.messaging.v1.messaging_pb2_grpc import MessagingServiceStub
+from check.calls import bearer, open_channel
 from check.history_pages import all_events, all_messages, by_id, events_at_least, with_users
 from check.ledger import (
     Ledger,
@@ -26,7 +27,8 @@ from check.ledger import (
     sort_key,
     without_marks,
 )
-from check.plain_client import PlainClient, Submission, bearer, open_channel, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import Submission, text_message
 from tests.system.cell_process import CellProcess, token
 from tests.system.conftest import Connect
 

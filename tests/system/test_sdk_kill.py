@@ -16,7 +16,8 @@ import pytest
 
 from check.history_pages import all_messages, events_at_least, with_users
 from check.ledger import Ledger, is_message, once_violations, session_violations, without_marks
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from messaging_client.store import FileStore
 from tests.system.cell_process import CellProcess, token
 

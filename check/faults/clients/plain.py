@@ -22,7 +22,8 @@ from check.faults.ledger import (
 )
 from check.faults.plan import ClientPlan, Plan
 from check.ledger import Ledger, Moved, Opened, Skipped, Step, Told, microseconds
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 
 COMMAND_S = 90.0
 """How long a command is tried."""
@@ -45,6 +46,7 @@ class PlainClientUnderTest:
         first = client.first_address % len(plan.addresses)
         self._addresses = [*plan.addresses[first:], *plan.addresses[:first]]
         self._cursor = ""
+        self._unshown = ""
         self._told = _LedgerOnDisk(client.user, ledger, self._take)
         self._client: _WatchedClient | None = None
 
@@ -57,6 +59,7 @@ class PlainClientUnderTest:
             transport=self._plan.transport,
             resume_after=self._cursor,
             ledger=self._told,
+            unshown=self._unshown,
         )
         self._client.start()
 
@@ -65,7 +68,7 @@ class PlainClientUnderTest:
         assert self._client is not None
         client, self._client = self._client, None
         await client.close()
-        self._cursor = client.cursor or ""
+        self._cursor, self._unshown = client.cursor or "", client.outbox.unshown
 
     async def live(self) -> None:
         """ClientUnderTest.live."""
@@ -139,9 +142,16 @@ class _WatchedClient(PlainClient):
         transport: str,
         resume_after: str,
         ledger: "_LedgerOnDisk",
+        unshown: str,
     ) -> None:
         super().__init__(
-            addresses, user_id, token, transport=transport, resume_after=resume_after, ledger=ledger
+            addresses,
+            user_id,
+            token,
+            transport=transport,
+            resume_after=resume_after,
+            ledger=ledger,
+            unshown=unshown,
         )
         self.reads = asyncio.Event()
         self.reads.set()
@@ -183,7 +193,7 @@ class _WatchedClient(PlainClient):
         """Send no more, wait for outcomes, leave, and come back when told to."""
         self._not_before_s = time.monotonic() + go_away.reconnect_after.ToMicroseconds() / 1e6
         with suppress(TimeoutError):
-            await self.until(lambda: not self._in_flight, "outcomes", _LEAVE_S)
+            await self.until(lambda: not self.outbox.in_flight, "outcomes", _LEAVE_S)
         self.drop_stream()
 
     def _end_stream(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from check.plain_client import new_id
+from check.plain_outbox import new_id
 from messaging_core.cursor import Cursor
 from messaging_core.ids import conversation_id
 from tests.system.wrong_use.answers import (

@@ -7,7 +7,9 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
-from check.plain_client import PlainClient, bearer, new_id
+from check.calls import bearer
+from check.plain_client import PlainClient
+from check.plain_outbox import new_id
 from event_log.partitioner import partition_for
 from messaging_core.cursor import decode_cursor
 from tests.system.cell_process import CellProcess

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from grpc import StatusCode
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from check.plain_client import text_message
+from check.plain_outbox import text_message
 from tests.system.raw_stream import frame, hello
 from tests.system.wrong_use.answers import CURSOR_INVALID, DEADLINE, INVALID, TOO_LARGE, Answer, ending
 from tests.system.wrong_use.commands import PEER, Caller, traced

@@ -13,7 +13,8 @@ from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
 from check.history_pages import events_at_least
 from check.ledger import message_ids
-from check.plain_client import PlainClient, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from tests.support.errors_document import DOCUMENT
 from tests.system.cell_process import CellProcess
 from tests.system.conftest import Connect

@@ -12,9 +12,11 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.calls import eventually
 from check.history_pages import all_messages, events_at_least, messages_at_least, with_users
 from check.ledger import message_ids
-from check.plain_client import PlainClient, eventually, new_id, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import new_id, text_message
 from event_log import embedded_writer
 from messaging_core.clock import steady_us
 from messaging_core.ids import conversation_id

@@ -9,9 +9,11 @@ import pytest
 
 from cell.history.v1 import history_pb2 as history
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.calls import eventually
 from check.history_pages import by_id, events_at_least, messages_at_least, with_users
 from check.ledger import message_ids
-from check.plain_client import PlainClient, eventually, new_id
+from check.plain_client import PlainClient
+from check.plain_outbox import new_id
 from messaging_core.ids import conversation_id
 from tests.system.conftest import Connect
 from tests.system.wrong_use.commands import message

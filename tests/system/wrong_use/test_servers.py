@@ -13,7 +13,9 @@ import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from check.plain_client import PlainClient, bearer, eventually, text_message
+from check.calls import bearer, eventually
+from check.plain_client import PlainClient
+from check.plain_outbox import text_message
 from tests.system.cell_process import token
 from tests.system.raw_stream import CONNECT, frame, hello, say
 from tests.system.wrong_use import situations

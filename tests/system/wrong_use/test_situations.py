@@ -9,9 +9,11 @@ import grpc
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.calls import bearer
 from check.history_pages import events_at_least
 from check.ledger import message_ids
-from check.plain_client import PlainClient, bearer, new_id, text_message
+from check.plain_client import PlainClient
+from check.plain_outbox import new_id, text_message
 from messaging_core.cursor import Cursor
 from tests.system.cell_process import CellProcess
 from tests.system.conftest import Connect

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import jwt
 
-from check.plain_client import bearer
+from check.calls import bearer
 from tests.system.cell_process import SECRET
 from tests.system.raw_stream import Metadata
 from tests.system.wrong_use.answers import TOKEN_INVALID, Answer
