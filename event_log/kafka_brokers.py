@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from kafka.protocol.consumer import ListOffsetsRequest, OffsetFetchRequest
@@ -46,11 +47,27 @@ class TopicState(NamedTuple):
     """Node that leads each partition; without those that nobody leads."""
     replicas: Mapping[int, int]
     """Copies of each partition, alive or not."""
+    epochs: Mapping[int, int] = MappingProxyType({})
+    """How often each partition has got a leader: told to whom is asked, a broker that led before, or does not know yet that
+    it leads, refuses to answer (KIP-320)."""
 
     @property
     def incarnation(self) -> str:
         """The topic's id as Kafka writes it."""
         return base64.urlsafe_b64encode(self.topic_id.bytes).decode().rstrip("=")
+
+    def epoch(self, partition: int) -> int:
+        """The epoch of the partition's leader; -1, which every broker takes, where none is known."""
+        return self.epochs.get(partition, -1)
+
+    def after(self, known: "TopicState | None") -> "TopicState":
+        """This, but what an earlier answer told of a later epoch: brokers learn of leaders one after the other."""
+        later = {p for p, epoch in known.epochs.items() if epoch > self.epoch(p) >= 0} if known else set()
+        if known is None or not later:
+            return self
+        leaders = {p: node for p, node in self.leaders.items() if p not in later}
+        leaders |= {p: node for p, node in known.leaders.items() if p in later}
+        return self._replace(leaders=leaders, epochs={**self.epochs, **{p: known.epochs[p] for p in later}})
 
 
 class Brokers:
@@ -304,6 +321,7 @@ class Brokers:
             found.topic_id,
             {p.partition_index: p.leader_id for p in found.partitions if p.leader_id >= 0},
             {p.partition_index: len(p.replica_nodes) for p in found.partitions},
+            {p.partition_index: p.leader_epoch for p in found.partitions},
         )
 
     async def _refresh(self) -> None:
@@ -312,7 +330,7 @@ class Brokers:
         if self.topic is not None and state.topic_id != self.topic.topic_id:
             self.gone = OtherIncarnation(f"topic {topic!r} was deleted and made anew")
             raise self.gone
-        self.topic = state
+        self.topic = state.after(self.topic)
 
     async def _offsets_of(
         self, node: int, partitions: Iterable[int], where: int, name: str = ""
@@ -332,7 +350,13 @@ class Brokers:
                 topic(
                     name=name or self.settings.topic,
                     partitions=[
-                        partition(partition_index=index, current_leader_epoch=-1, timestamp=where)
+                        partition(
+                            partition_index=index,
+                            current_leader_epoch=-1
+                            if name or self.topic is None
+                            else self.topic.epoch(index),
+                            timestamp=where,
+                        )
                         for index in partitions
                     ],
                 )

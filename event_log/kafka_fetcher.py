@@ -29,6 +29,13 @@ _ROOM_BYTES = 64 << 10
 """Fetched beyond what is asked for, because a batch may begin before the record that is wanted."""
 
 
+class Wanted(NamedTuple):
+    """What a broker is asked of a partition."""
+
+    offset: int
+    leader_epoch: int
+
+
 class Fetched(NamedTuple):
     """What a broker answers for a partition."""
 
@@ -59,17 +66,17 @@ class Session:
     def __init__(self) -> None:
         self.number = 0
         self.epoch = 0
-        self._asked: Mapping[int, int] = {}
+        self._asked: Mapping[int, Wanted] = {}
 
-    def changes(self, positions: Mapping[int, int]) -> tuple[Mapping[int, int], Sequence[int]]:
+    def changes(self, positions: Mapping[int, Wanted]) -> tuple[Mapping[int, Wanted], Sequence[int]]:
         """Which of these the broker has to be told, and which partitions it may forget."""
         if not self.number:
             return positions, ()
         asked = self._asked
-        changed = {p: offset for p, offset in positions.items() if asked.get(p) != offset}
+        changed = {p: wanted for p, wanted in positions.items() if asked.get(p) != wanted}
         return changed, [p for p in asked if p not in positions]
 
-    def answered(self, number: int, positions: Mapping[int, int]) -> None:
+    def answered(self, number: int, positions: Mapping[int, Wanted]) -> None:
         """The broker has taken them; no number where it remembers nothing."""
         self.epoch = self.epoch % _LAST_SESSION_EPOCH + 1 if number else 0
         self.number = number
@@ -100,23 +107,25 @@ async def fetch(
 ) -> dict[int, Fetched]:
     """Ask a node for what stands from these positions on; what it has no news of is not in the answer.
 
-    Raises LogUnavailable, after which the session must not be used again.
+    A node that does not lead a partition, or not in the epoch that is known, answers it with an error. Raises
+    LogUnavailable, after which the session must not be used again.
     """
     state = brokers.topic
     assert state is not None
     topic = FetchRequest.FetchTopic
     name = brokers.settings.topic
-    changed, forgotten = session.changes(positions)
+    wanted = {p: Wanted(offset, state.epoch(p)) for p, offset in positions.items()}
+    changed, forgotten = session.changes(wanted)
     parts = [
         topic.FetchPartition(
             partition=partition,
-            current_leader_epoch=-1,
+            current_leader_epoch=epoch,
             fetch_offset=offset,
             last_fetched_epoch=-1,
             log_start_offset=-1,
             partition_max_bytes=max_bytes,
         )
-        for partition, offset in changed.items()
+        for partition, (offset, epoch) in changed.items()
     ]
     forget = FetchRequest.ForgottenTopic(topic=name, topic_id=state.topic_id, partitions=list(forgotten))
     request = FetchRequest(
@@ -135,7 +144,7 @@ async def fetch(
     answer = await brokers.ask(node, request, purpose, brokers.settings.request_timeout_s + wait_s)
     if answer.error_code:
         raise LogUnavailable(error_name(answer.error_code))
-    session.answered(answer.session_id, positions)
+    session.answered(answer.session_id, wanted)
     return {
         part.partition_index: Fetched(part.error_code, part.high_watermark, bytes(part.records or b""))
         for found in answer.responses

@@ -22,19 +22,34 @@ class QuietBrokers:
     def __init__(self) -> None:
         self.settings = KafkaLogSettings(servers=("127.0.0.1:1",), topic="log")
         self.asked: list[int] = []
+        self.epochs_told: list[int] = []
+        """By fetches that name a partition, for each."""
+        self.refusals: dict[int, int] = {}
+        """An error code for the next fetch of a node."""
+        self.next_epochs: dict[int, int] = {}
+        """What a refresh learns."""
         self.learn({0: 1, 1: 1})
 
-    def learn(self, leaders: dict[int, int]) -> None:
+    def learn(self, leaders: dict[int, int], epochs: dict[int, int] | None = None) -> None:
         """As a refresh does, whoever asked for it."""
-        self.topic = TopicState(TOPIC_ID, leaders, {})
+        self.topic = TopicState(TOPIC_ID, leaders, {}, epochs or {})
+
+    async def refresh(self) -> None:
+        self.learn(dict(self.topic.leaders), self.next_epochs)
 
     def leader(self, partition: int) -> int | None:
         return self.topic.leaders.get(partition)
 
     async def ask(self, node: int, request: Any, purpose: str, timeout_s: float) -> Any:
         self.asked.append(node)
+        self.epochs_told += [
+            part.current_leader_epoch for topic in request.topics for part in topic.partitions
+        ]
         await asyncio.sleep(0.01)
-        return SimpleNamespace(error_code=0, session_id=1, responses=[])
+        refusal = self.refusals.pop(node, 0)
+        part = SimpleNamespace(partition_index=0, error_code=refusal, high_watermark=-1, records=None)
+        responses = [SimpleNamespace(partitions=[part])] if refusal else []
+        return SimpleNamespace(error_code=0, session_id=1, responses=responses)
 
     def disconnect(self, purpose: str) -> None:
         """There are no connections."""
@@ -88,3 +103,26 @@ async def test_a_paused_partition_is_asked_of_its_new_leader(brokers: QuietBroke
     brokers.learn({0: 3, 1: 1})
     fetcher.resume([0])
     await until_asked(brokers, 3)
+
+
+@pytest.mark.parametrize("refusal", [74, 76], ids=["FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH"])
+async def test_a_leader_is_asked_by_its_epoch(brokers: QuietBrokers, fetcher: Fetcher, refusal: int) -> None:
+    """One that leads in another epoch refuses: who leads is learned anew, and the broker told the epoch that there is."""
+    await until_asked(brokers, 1)
+    brokers.next_epochs = {0: 8}
+    brokers.learn({0: 1, 1: 1}, {0: 7})
+    async with asyncio.timeout(PATIENCE_S):
+        while 7 not in brokers.epochs_told:
+            await asyncio.sleep(0.005)
+        brokers.refusals[1] = refusal
+        while 8 not in brokers.epochs_told:
+            await asyncio.sleep(0.005)
+    assert brokers.epochs_told == [-1, 7, 8]
+
+
+def test_what_a_broker_has_not_heard_of_stands() -> None:
+    """An answer of an earlier epoch takes no leader back; where nobody leads in a later one, nobody is asked."""
+    known = TopicState(TOPIC_ID, {0: 2, 1: 1, 2: 1}, {}, {0: 5, 1: 3, 2: 3})
+    learned = TopicState(TOPIC_ID, {0: 1, 1: 2}, {}, {0: 4, 1: 4, 2: 4}).after(known)
+    assert learned.leaders == {0: 2, 1: 2}
+    assert learned.epochs == {0: 5, 1: 4, 2: 4}
