@@ -84,3 +84,8 @@ class Agenda:
         """End the session's stream now, although a frame is being written."""
         self.wake: list[Subscription] = []
         """Call `on_time` at the session's `wake_s`."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.write or self.wake or self.attach or self.detach or self.page or self.seek_end or self.force
+        )

@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import grpc
 import structlog
@@ -146,8 +147,7 @@ class MessagingServer:
             if isinstance(replaced, _Link):
                 await replaced.close()
             self._take(source, messages[1:])
-            while True:
-                self._take(source, await end.receive())
+            await end.receive_into(partial(self._take, source))
         except LinkClosed:
             pass
         except (LinkRefused, LinkBroken) as error:

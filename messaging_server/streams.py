@@ -171,8 +171,8 @@ class Streams:
         return cast("list[Session]", self._router.sessions())
 
     def soon(self) -> None:
-        """Do what is on the agenda at the end of this turn of the event loop."""
-        if not self._scheduled:
+        """Do what is on the agenda, if anything is, at the end of this turn of the event loop."""
+        if not self._scheduled and self._agenda:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 

@@ -1,7 +1,7 @@
 """The link within one process: two queues."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NoReturn, Protocol, TypeVar
 
 from cell.delivery.v1 import session_link_pb2 as link
 from session_link.inbox import Inbox
@@ -47,6 +47,9 @@ class _End(LinkEnd[Out, In]):
 
     async def receive(self) -> Sequence[In]:
         return await self._in.take()
+
+    async def receive_into(self, take: Callable[[Sequence[In]], None]) -> NoReturn:
+        await self._in.take_into(take)
 
     async def close(self) -> None:
         self._end("the link was closed")

@@ -1,8 +1,8 @@
 """Where an end keeps what has arrived until somebody receives it."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, NoReturn, TypeVar
 
 from session_link.port import LinkClosed
 
@@ -12,7 +12,7 @@ In = TypeVar("In")
 class Inbox(Generic[In]):
     """Messages in order, then the end."""
 
-    __slots__ = ("_arrived", "_end_reason", "_messages", "_taken", "bytes")
+    __slots__ = ("_arrived", "_end_reason", "_messages", "_taken", "_taker", "bytes")
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -21,6 +21,7 @@ class Inbox(Generic[In]):
         self._end_reason: str | None = None
         self._arrived: asyncio.Future[None] | None = None
         self._taken: asyncio.Future[None] | None = None
+        self._taker: Callable[[Sequence[In]], None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -29,10 +30,20 @@ class Inbox(Generic[In]):
 
     def put(self, messages: Sequence[In], size_bytes: int) -> None:
         """Add messages. What comes after the end is dropped."""
-        if self._end_reason is None:
-            self._messages.extend(messages)
-            self.bytes += size_bytes
-            _wake(self._arrived)
+        if self._end_reason is not None:
+            return None
+        self._messages.extend(messages)
+        self.bytes += size_bytes
+        if self._taker is None:
+            return _wake(self._arrived)
+        try:
+            self._taker(self._drain())
+        except Exception as error:
+            self._taker = None
+            assert self._arrived is not None
+            if not self._arrived.done():
+                self._arrived.set_exception(error)
+        return None
 
     def end(self, reason: str) -> None:
         """Nothing more will arrive. The first reason stands."""
@@ -48,8 +59,28 @@ class Inbox(Generic[In]):
                 raise LinkClosed(self._end_reason)
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
-        messages, self._messages, self.bytes = self._messages, [], 0
+        messages = self._drain()
         _wake(self._taken)
+        return messages
+
+    async def take_into(self, taker: Callable[[Sequence[In]], None]) -> NoReturn:
+        """Have `taker` called with everything that is here and, within `put`, with what arrives from now on.
+
+        Raises LinkClosed at the end, and what `taker` raised: whoever put that learns of it by the end of the link.
+        """
+        if self._messages:
+            taker(self._drain())
+        if self._end_reason is None:
+            self._arrived = asyncio.get_running_loop().create_future()
+            self._taker = taker
+            try:
+                await self._arrived
+            finally:
+                self._taker = None
+        raise LinkClosed(self._end_reason or "")
+
+    def _drain(self) -> Sequence[In]:
+        messages, self._messages, self.bytes = self._messages, [], 0
         return messages
 
     async def emptied(self) -> None:

@@ -1,8 +1,8 @@
 """The link port. Its messages are those of cell.delivery.v1, in one process too, but for events, which are `Routed`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, NoReturn, TypeVar
 
 from cell.delivery.v1 import session_link_pb2 as link
 from session_link.routed import FromOwner
@@ -47,6 +47,15 @@ class LinkEnd(ABC, Generic[Out, In]):
 
         One task at a time; cancelling it loses nothing.
         """
+
+    async def receive_into(self, take: Callable[[Sequence[In]], None]) -> NoReturn:
+        """Give everything that arrives to `take`, which never awaits, until the link has ended.
+
+        Where both ends are in one process that is within `send`: so `take` must not send. Raises LinkClosed, and what
+        `take` raises, after which it is given nothing more.
+        """
+        while True:
+            take(await self.receive())
 
     @abstractmethod
     async def close(self) -> None:

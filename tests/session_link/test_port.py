@@ -11,7 +11,7 @@ from cell.delivery.v1 import session_link_pb2 as link
 from messaging_core.events import PositionedEvent
 from session_link.grpc_link import SERVER_OPTIONS, add_session_link_service, dial
 from session_link.in_process import in_process_link
-from session_link.port import LinkClosed, OwnerEnd, ServerEnd
+from session_link.port import LinkBroken, LinkClosed, OwnerEnd, ServerEnd
 from session_link.routed import FromOwner, Routed, to_message
 
 Ends = tuple[OwnerEnd, ServerEnd]
@@ -167,6 +167,45 @@ async def test_end_from_either_side_comes_after_what_was_sent(kind: Kind, closin
             owner.send([through(1)])
         with pytest.raises(LinkClosed):
             server.send([detach(1)])
+
+
+async def test_receive_into_takes_everything_in_order(kind: Kind) -> None:
+    """What arrived before and after `receive_into` is given in order, each message once, until the end is raised."""
+    async with kind(QUEUE_BYTES) as (owner, server):
+        taken: list[int] = []
+
+        def take(messages: Sequence[FromOwner]) -> None:
+            taken.extend(to_message(message).through.offset for message in messages)
+
+        owner.send([through(1), through(2)])
+        taking = asyncio.ensure_future(server.receive_into(take))
+        for offset in range(3, 100):
+            owner.send([through(offset)])
+            await asyncio.sleep(0)
+        await room_in(owner)
+        await owner.close()
+        with pytest.raises(LinkClosed):
+            await taking
+        assert taken == list(range(1, 100))
+
+
+async def test_what_take_raises_is_raised_by_receive_into(kind: Kind) -> None:
+    """Whoever sends is not told what the taker raised: `receive_into` raises it, and takes nothing more."""
+    async with kind(QUEUE_BYTES) as (owner, server):
+        calls = 0
+
+        def take(messages: Sequence[FromOwner]) -> None:
+            nonlocal calls
+            calls += 1
+            raise LinkBroken("not this")
+
+        taking = asyncio.ensure_future(server.receive_into(take))
+        await asyncio.sleep(0)
+        owner.send([through(1)])
+        owner.send([through(2)])
+        with pytest.raises(LinkBroken):
+            await taking
+        assert calls == 1
 
 
 async def test_the_closing_end_is_closed(kind: Kind) -> None:
