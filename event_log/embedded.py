@@ -12,6 +12,7 @@ loop is told at once; records in memory `tail_bytes`; one poll `max_poll_bytes`.
 import asyncio
 import logging
 import sqlite3
+import struct
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,9 +49,10 @@ from messaging_core.sqlite import (
     Reserve,
     connect,
     end_if_fsync_failed,
-    is_disk_full,
+    lacks_room_to_open,
     lock_folder,
     sync_folder,
+    why_not_opened,
 )
 from telemetry.metrics import Figure
 
@@ -63,6 +65,8 @@ Arguments = TypeVarTuple("Arguments")
 
 FILE_NAME = "log.db"
 RESERVE_NAME = "log.reserve"
+_NOT_OPENED = (sqlite3.Error, UnicodeDecodeError, LookupError, struct.error)
+"""What a file that is no log or is damaged makes of its being read: SQLite quotes it, and rows are not as written."""
 _LETTERS_AT_ONCE = 16
 _OVERHEAD_BYTES = 200
 """Of a record under way, beside its value."""
@@ -111,9 +115,10 @@ class EmbeddedLog(EventLog):
         try:
             state = await asyncio.to_thread(_open_file, folder, partition_count)
             return cls(folder, lock, state, settings or EmbeddedLogSettings())
-        except sqlite3.Error as error:
+        except _NOT_OPENED as error:
             lock.release()
-            raise LogError(f"{folder / FILE_NAME} cannot be used as a log: {error}") from error
+            path = folder / FILE_NAME
+            raise LogError(f"{path} cannot be used as a log: {why_not_opened(error, path)}") from error
         except BaseException:
             lock.release()
             raise
@@ -328,7 +333,7 @@ def _open_file(folder: Path, partition_count: int) -> file.LogState:
     try:
         state = file.open_file(path, partition_count)
     except sqlite3.Error as error:
-        if not is_disk_full(error):
+        if not lacks_room_to_open(error):
             raise
         Reserve(folder / RESERVE_NAME, 0).give_up()
         state = file.open_file(path, partition_count)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from history_service import embedded_reads as reads
-from history_service.embedded_file import FILE, prepare
+from history_service.embedded_file import FILE, opening, prepare
 from history_service.embedded_threads import Workers, WriteRunner, run_reads
 from history_service.embedded_writes import ADD_CONVERSATION, write
 from history_service.port import (
@@ -69,10 +69,10 @@ class EmbeddedStore(HistoryStore):
         """
         path = folder / FILE
         lock = await asyncio.to_thread(prepare, folder)
-        writer = Workers(
-            "history-writer", [_cached(connect(path), _WRITER_CACHE_KIB)], WriteRunner(), _WRITES_AT_ONCE
-        )
-        connections = [_cached(connect(path, read_only=True), _READER_CACHE_KIB) for _ in range(_READERS)]
+        with opening(path, lock):
+            write_connection = _cached(connect(path), _WRITER_CACHE_KIB)
+            connections = [_cached(connect(path, read_only=True), _READER_CACHE_KIB) for _ in range(_READERS)]
+        writer = Workers("history-writer", [write_connection], WriteRunner(), _WRITES_AT_ONCE)
         readers = Workers("history-reader", connections, run_reads, 1)
         return cls(lock, writer, readers)
 

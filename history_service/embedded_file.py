@@ -6,7 +6,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from history_service.port import StoreError
-from messaging_core.sqlite import FolderInUse, Lock, NotDurable, connect, lock_folder, sync_folder
+from messaging_core.sqlite import (
+    FolderInUse,
+    Lock,
+    NotDurable,
+    connect,
+    lock_folder,
+    sync_folder,
+    why_not_opened,
+)
 
 FILE = "history.db"
 APPLICATION_ID = 0x43454C48  # "CELH"
@@ -46,17 +54,24 @@ def prepare(folder: Path) -> Lock:
         lock = lock_folder(folder)
     except FolderInUse as error:
         raise StoreError(str(error)) from error
-    try:
+    with opening(path, lock):
         with closing(connect(path)) as connection:
             _check(connection, path)
         sync_folder(folder)
+    return lock
+
+
+@contextmanager
+def opening(path: Path, lock: Lock) -> Iterator[None]:
+    """What opens the file in a locked folder: where it fails the folder is free again. Raises StoreError."""
+    try:
+        yield
     except (sqlite3.Error, NotDurable, UnicodeDecodeError) as error:  # SQLite's errors quote the file
         lock.release()
-        raise StoreError(f"{path} cannot be opened: {error}") from error
+        raise StoreError(f"{path} cannot be opened: {why_not_opened(error, path)}") from error
     except BaseException:
         lock.release()
         raise
-    return lock
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -21,6 +21,7 @@ written where it was before: a commit costs one write to the disk, where a file 
 _RESTART_WAIT_MS = 100
 """For how long at most, at a time: a reader may stay for ever, writers must not wait for it."""
 _LOCK_FILE = "lock"
+_NO_ROOM_TO_OPEN = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 
@@ -65,6 +66,22 @@ def _set(connection: sqlite3.Connection, path: Path, pragma: str, value: str, ex
 def is_disk_full(error: BaseException) -> bool:
     """Whether SQLite says that there is no room."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def lacks_room_to_open(error: BaseException) -> bool:
+    """Whether a file could not be opened because the disk is full. Of a COMMIT the same may say less: see `is_disk_full`."""
+    return getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_OPEN
+
+
+def why_not_opened(error: Exception, path: Path) -> str:
+    """Why a file could not be opened, in words: SQLite calls a full disk an I/O error, and quotes what is damaged."""
+    if lacks_room_to_open(error):
+        return f"no space is left on the disk of {path.parent}"
+    return (
+        str(error)
+        if isinstance(error, sqlite3.Error | NotDurable)
+        else f"the file is damaged ({error!r:.200})"
+    )
 
 
 def end_if_fsync_failed(error: BaseException) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -90,6 +91,56 @@ async def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
         with pytest.raises(LogError, match=rf"{FILE_NAME} cannot be used as a log: file is not a database"):
             await open_embedded(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == b"not a database" * 100
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE meta SET value = CAST(x'ff' AS TEXT) WHERE name = 'incarnation'",
+        "DELETE FROM meta WHERE name = 'format'",
+        "INSERT INTO trimmed VALUES (99, 1, 1)",
+        "INSERT INTO batch VALUES (0, 0, x'00')",
+    ],
+    ids=["no text", "a name gone", "no such partition", "no records"],
+)
+async def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
+    """By its path, and as a log that cannot be used, whatever in it is not as it was written."""
+    await (await open_embedded(tmp_path)).close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(damage)
+    connection.close()
+    with pytest.raises(LogError, match=rf"{FILE_NAME} cannot be used as a log: "):
+        await open_embedded(tmp_path)
+
+
+async def test_a_garbled_file_is_refused(tmp_path: Path) -> None:
+    """SQLite quotes what it finds in it, which need not be text."""
+    await (await open_embedded(tmp_path)).close()
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xff\xfeBLE"))
+    with pytest.raises(
+        LogError, match=f"{FILE_NAME} cannot be used as a log: the file is damaged .*UnicodeDecodeError"
+    ):
+        await open_embedded(tmp_path)
+
+
+async def test_a_full_disk_is_named_when_it_does_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says "disk I/O error" where it has no room for its index in memory. The reserve is given up first."""
+    await (await open_embedded(tmp_path)).close()
+    reserve_was_there = []
+
+    def full(path: Path, partition_count: int) -> NoReturn:
+        reserve_was_there.append((tmp_path / RESERVE_NAME).exists())
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+        raise error
+
+    monkeypatch.setattr(embedded_file, "open_file", full)
+    with pytest.raises(LogError, match=f"no space is left on the disk of {tmp_path}"):
+        await open_embedded(tmp_path)
+    assert reserve_was_there == [True, False]
 
 
 async def test_a_new_log_has_a_new_incarnation(tmp_path: Path) -> None:

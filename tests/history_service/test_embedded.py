@@ -4,9 +4,11 @@ import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from history_service import embedded
 from history_service.embedded import EmbeddedStore
 from history_service.port import Batch, MessageRow, StoreError, StoreUnavailable
 from tests.history_service.written import INCARNATION
@@ -43,6 +45,16 @@ class TestOpen:
         (tmp_path / FILE).write_bytes(b"no database, but long enough to be one " * 100)
         with pytest.raises(StoreError, match="not a database"):
             await EmbeddedStore.open(tmp_path)
+
+    async def test_a_full_disk_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """SQLite says "disk I/O error", also after the file was looked at. The folder is free again."""
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+        with monkeypatch.context() as patched:
+            patched.setattr(embedded, "connect", Mock(side_effect=error))
+            with pytest.raises(StoreError, match=f"no space is left on the disk of {tmp_path}"):
+                await EmbeddedStore.open(tmp_path)
+        await (await EmbeddedStore.open(tmp_path)).close()
 
 
 class TestWriting:
