@@ -73,6 +73,8 @@ class Cell:
         self.processes: dict[str, Process] = {}
         self.addresses: list[str] = []
         """Where clients connect."""
+        self.metrics_addresses: list[str] = []
+        """Where the workers of servers that were asked to tell figures do, in the order in which they were started."""
         self._link_ports: list[str] = []
 
     def migrate(self) -> None:
@@ -93,12 +95,16 @@ class Cell:
         self.addresses.append(f"127.0.0.1:{port}")
         return self._add(name, "run", {"listen": self.addresses[-1]})
 
-    def add_server(self, name: str, workers: int) -> Process:
+    def add_server(self, name: str, workers: int, *, tells_figures: bool = False) -> Process:
         """A messaging server; before delivery services, which must know where to find it."""
         listen, internal = f"127.0.0.1:{free_ports(1)[0]}", free_port_range(workers)
         self.addresses.append(listen)
         self._link_ports.append(f"127.0.0.1:{internal}-{internal + workers - 1}")
         settings = {"listen": listen, "internal_listen": f"127.0.0.1:{internal}", "workers": workers}
+        if tells_figures:
+            metrics = free_port_range(workers)
+            settings["metrics_listen"] = f"127.0.0.1:{metrics}"
+            self.metrics_addresses += [f"127.0.0.1:{metrics + worker}" for worker in range(workers)]
         return self._add(name, "messaging-server", settings)
 
     def add_delivery(self, name: str) -> Process:

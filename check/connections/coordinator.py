@@ -174,9 +174,13 @@ class Measurement:
             await asyncio.sleep(0.1)
         return max((fleet.seen().last_us - start_us) / 1e6, 1e-3)
 
-    def kill(self, pid: int) -> None:
-        """Kill -9 one process of what is measured; what it has used counts no more."""
+    def leave_out(self, pid: int) -> None:
+        """What this process has used counts no more."""
         self._pids = {role: [one for one in pids if one != pid] for role, pids in self._pids.items()}
+
+    def kill(self, pid: int) -> None:
+        """Kill -9 one process of what is measured, and leave it out."""
+        self.leave_out(pid)
         os.kill(pid, signal.SIGKILL)
 
     def seen(self) -> Seen:

@@ -38,6 +38,8 @@ class Target:
     """The role that holds the streams."""
     check: Callable[[], None]
     """Raises where something has ended by itself."""
+    metrics: Sequence[str] = ()
+    """Where the processes that hold the streams tell their figures, in the order of their ids; empty where they do not."""
 
 
 @asynccontextmanager
@@ -90,7 +92,7 @@ async def _on_engines(folder: Path, options: Options) -> AsyncIterator[Target]:
         cell = Cell(folder, engines, tls=options.tls, settings=_settings(options))
         try:
             await asyncio.to_thread(cell.migrate)
-            server = cell.add_server(SERVER, options.workers)
+            server = cell.add_server(SERVER, options.workers, tells_figures=options.comes_back)
             delivery, history = cell.add_delivery("delivery-service"), cell.add_history("history-service")
             await asyncio.to_thread(cell.wait_serving)
             # One worker is no process of its own.
@@ -101,7 +103,15 @@ async def _on_engines(folder: Path, options: Options) -> AsyncIterator[Target]:
                 "kafka": [pid for broker in kafka.brokers if (pid := broker.pid)],
                 "cassandra": [pid for pid in (cassandra.server.pid,) if pid],
             }
-            yield Target("cell", cell.addresses, cell.authorities, pids, SERVER, cell.check_running)
+            yield Target(
+                "cell",
+                cell.addresses,
+                cell.authorities,
+                pids,
+                SERVER,
+                cell.check_running,
+                cell.metrics_addresses,
+            )
         finally:
             await asyncio.to_thread(cell.kill)
     finally:

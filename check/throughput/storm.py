@@ -1,7 +1,8 @@
 """A worker is killed, and all clients that it held come back at once: `python -m check.throughput.storm --help`.
 
 Clients write to each other all the while. They come back as the SDK does, after a pause by chance, from the cursor where
-they were. The exit code is 1 where one did not come back, or anything was lost or came twice.
+they were, and the servers tell what they were served from. The exit code is 1 where one did not come back, or anything was
+lost or came twice.
 """
 
 import argparse
@@ -24,9 +25,13 @@ from check.connections.phase import Phase
 from check.connections.progress import stopping, teller
 from check.connections.result import CLIENTS, Connected, Sent
 from check.connections.targets import CELL
+from check.throughput import returns
+from check.throughput.returns import Served
 
-_BEFORE_S, _AFTER_S = 5.0, 60.0
+_BEFORE_S, _AFTER_S = 10.0, 60.0
 """For which clients send before the kill, and after it."""
+_USUAL_S = 5.0
+"""Of the time before, in which it is measured what sending costs by itself."""
 _BOUND_S = 300.0
 """For all clients to be back."""
 
@@ -43,6 +48,10 @@ class Storm:
     """From the kill until none was away."""
     cpu_us: Mapping[str, float]
     """In this time, by role; of the role that was hit without the process that was killed."""
+    usual_cores: Mapping[str, float]
+    """What the same processes used before, for what was sent."""
+    served: Served
+    """What the streams that came back were served from."""
     sent: Sent
     verdict: Verdict
 
@@ -57,11 +66,22 @@ class Storm:
             **{
                 f"cpu_us_per_return_of_{role}": us / max(self.returned, 1) for role, us in self.cpu_us.items()
             },
+            **{
+                f"cpu_us_per_return_beyond_usual_of_{role}": (us - self._usual_us(role))
+                / max(self.returned, 1)
+                for role, us in self.cpu_us.items()
+            },
+            "served_from_window": self.served.window,
+            "sent_to_history": self.served.behind,
+            "pages_of_history": self.served.pages,
             "lost": self.verdict.lost,
             "doubled": self.sent.doubled,
             "out_of_order": self.sent.out_of_order,
             "unknown": self.verdict.unknown,
         }
+
+    def _usual_us(self, role: str) -> float:
+        return self.usual_cores[role] * self.all_back_s * 1e6
 
     @property
     def is_sound(self) -> bool:
@@ -77,16 +97,25 @@ async def kill_a_worker(options: Options, total_rate: float, say: Say) -> Storm:
     async with measurement(CELL, replace(options, comes_back=True), say) as under_way:
         connected = await under_way.connect()
         sending = asyncio.create_task(under_way.send(phase))
-        await asyncio.sleep(_BEFORE_S)
-        under_way.kill(under_way.target.pids[under_way.target.holder][0])
+        target = under_way.target
+        victim = target.pids[target.holder][0]
+        under_way.leave_out(victim)
+        await asyncio.sleep(_BEFORE_S - _USUAL_S)
+        earlier, earlier_s = under_way.usages(), time.monotonic()
+        await asyncio.sleep(_USUAL_S)
+        served = await returns.fetch(target.metrics[1:])
         before, killed_s = under_way.usages(), time.monotonic()
+        under_way.kill(victim)
+        usual = {role: (used.cpu_us - earlier[role].cpu_us) / 1e6 for role, used in before.items()}
         broken, returned = await _all_back(under_way)
         all_back_s = time.monotonic() - killed_s
         after = under_way.usages()
+        served_since = returns.since(served, await returns.fetch(target.metrics))
         sent = await sending
         verdict = judge(await under_way.finish(), phase, options.connections, options.seed)
     cpu_us = {role: after[role].cpu_us - used.cpu_us for role, used in before.items()}
-    return Storm(connected, broken, returned, all_back_s, cpu_us, sent, verdict)
+    usual_cores = {role: used_s / (killed_s - earlier_s) for role, used_s in usual.items()}
+    return Storm(connected, broken, returned, all_back_s, cpu_us, usual_cores, served_since, sent, verdict)
 
 
 async def _all_back(under_way: Measurement) -> tuple[int, int]:

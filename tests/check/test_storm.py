@@ -10,6 +10,7 @@ from check.connections.phase import Phase
 from check.connections.result import Connected, Sent
 from check.histogram import Histogram
 from check.throughput import storm
+from check.throughput.returns import Served
 from check.throughput.storm import Storm
 
 
@@ -30,7 +31,8 @@ def _storm(**sent: Any) -> Storm:
     counts = dict.fromkeys(("sent", "accepted", "delivered", "own", "doubled", "out_of_order"), 0)
     known: dict[str, Any] = {**counts, **sent}
     done = Sent(phase=phase, seconds=1.0, rejected={}, ended={}, times=times, cpu_us={}, rss_kb={}, **known)
-    return Storm(connected, 5, 5, 2.5, {"clients": 1e6, "kafka": 5e5}, done, Verdict())
+    used_us, usual_cores = {"clients": 1e6, "kafka": 5e5}, {"clients": 0.0, "kafka": 0.1}
+    return Storm(connected, 5, 5, 2.5, used_us, usual_cores, Served(5, 1, 2), done, Verdict())
 
 
 def test_a_storm_is_sound_if_all_came_back_and_nothing_came_twice_or_not_at_all() -> None:
@@ -44,6 +46,18 @@ def test_a_storm_is_sound_if_all_came_back_and_nothing_came_twice_or_not_at_all(
     assert not _storm(out_of_order=1).is_sound
     assert sound.figures()["cpu_us_per_return_of_kafka"] == 100_000
     assert replace(sound, returned=4).figures()["not_back_failed"] == 1
+
+
+def test_a_storm_tells_what_it_cost_beyond_what_was_sent_meanwhile() -> None:
+    """Of each role, and what returning streams were served from."""
+    figures = _storm().figures()
+    assert figures["cpu_us_per_return_beyond_usual_of_kafka"] == 50_000
+    assert figures["cpu_us_per_return_beyond_usual_of_clients"] == 200_000
+    assert (figures["served_from_window"], figures["sent_to_history"], figures["pages_of_history"]) == (
+        5,
+        1,
+        2,
+    )
 
 
 async def test_it_waits_until_none_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
