@@ -26,7 +26,8 @@ def add_to(app: typer.Typer) -> None:
 def conversations(
     user: Annotated[str, typer.Argument(help="Whose.", callback=options.user, metavar="USER")],
     unread: Annotated[
-        bool, typer.Option("--unread", help="Only those with unread messages.", show_default=False)
+        bool,
+        typer.Option("--unread", metavar="", help="Only those with unread messages.", show_default=False),
     ] = False,
     count: Annotated[int, typer.Option(help="How many, at most.", min=1, max=1_000_000, metavar="N")] = 50,
     as_json: options.AsJson = False,

@@ -38,7 +38,10 @@ def add_to(app: typer.Typer) -> None:
 def migrate(
     *,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Make nothing; print what would be made.", show_default=False)
+        bool,
+        typer.Option(
+            "--print", metavar="", help="Make nothing; print what would be made.", show_default=False
+        ),
     ] = False,
     **flags: str | None,
 ) -> None:

@@ -66,7 +66,7 @@ def _block(title: str, *lines: str) -> str:
     return "\n".join((f"**{title}**\n", *(f"    {line}" for line in lines)))
 
 
-def _connection(metavar: str | None, help_text: str, *names: str) -> Any:
+def _connection(metavar: str, help_text: str, *names: str) -> Any:
     """An option of how to reach a cell."""
     return typer.Option(
         *names, metavar=metavar, help=help_text, rich_help_panel="Connection", show_default=False
@@ -93,7 +93,7 @@ DataFolder = Annotated[
 Tls = Annotated[
     bool | None,
     _connection(
-        None, f"Ask over TLS, trusting the system's authorities; also {variable('tls')}=true.", "--tls"
+        "", f"Ask over TLS, trusting the system's authorities; also {variable('tls')}=true.", "--tls"
     ),
 ]
 CaFile = Annotated[
@@ -105,7 +105,10 @@ CaFile = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option(
-        "--json", help="Print JSON, one object a line, with the names of protos/.", show_default=False
+        "--json",
+        metavar="",
+        help="Print JSON, one object a line, with the names of protos/.",
+        show_default=False,
     ),
 ]
 

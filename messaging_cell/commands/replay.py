@@ -50,13 +50,18 @@ def replay(
     list_only: Annotated[
         bool,
         typer.Option(
-            "--list", help="Change nothing; list the letters. History is not asked.", show_default=False
+            "--list",
+            metavar="",
+            help="Change nothing; list the letters. History is not asked.",
+            show_default=False,
         ),
     ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Change nothing; say what would go back, and that both engines answer."
+            "--dry-run",
+            metavar="",
+            help="Change nothing; say what would go back, and that both engines answer.",
         ),
     ] = False,
     **flags: str | None,

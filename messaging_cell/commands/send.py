@@ -86,7 +86,10 @@ def send(
         ),
     ] = None,
     lines: Annotated[
-        bool, typer.Option("--lines", help="One message for each line of standard input.", show_default=False)
+        bool,
+        typer.Option(
+            "--lines", metavar="", help="One message for each line of standard input.", show_default=False
+        ),
     ] = False,
     file: Annotated[
         str | None, typer.Option(help="Send the bytes of this file; - is standard input.", metavar="PATH")

@@ -25,6 +25,13 @@ def test_every_command_explains_itself(tmp_path: Path, command: list[str]) -> No
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("command", ["send", "listen", "history", "conversations", "migrate", "replay"])
+def test_flags_take_no_value_and_say_none(tmp_path: Path, command: str) -> None:
+    """Their rows name no type, which would look like something to give; that of --help is the library's own."""
+    rows = [line for line in run(tmp_path, command, "--help").stdout.splitlines() if "<bool>" in line]
+    assert all("--help" in row for row in rows), rows
+
+
 def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
     """An unknown command or flag, too few arguments, what is no user id."""
     for arguments in (
