@@ -1,6 +1,7 @@
 """How long it took until things went on, read from ledgers."""
 
 from check.faults import plan as plans
+from check.faults import report
 from check.faults.ledger import Line
 from check.faults.recovery import alone, percentile, times
 from check.faults.run import Injected, Run
@@ -12,9 +13,9 @@ def line(t: float, line_kind: str, /, **data: object) -> Line:
     return Line("file", 1, t, line_kind, data)
 
 
-def faults(*whens: list[tuple[float, str]]) -> list[Line]:
+def faults(*whens: list[tuple[float, str]], of: str = "kill") -> list[Line]:
     return [
-        line(t, kind, number=number, kind="kill", target="cell")
+        line(t, kind, number=number, kind=of, target="cell")
         for number, when in enumerate(whens, 1)
         for t, kind in when
     ]
@@ -67,6 +68,20 @@ def test_only_faults_by_themselves_are_timed() -> None:
     far = Injected(3, "kill", "cell", 40, 41, 42)
     assert list(alone([first, near, far])) == [near, far]
     assert list(alone([first, far])) == [first, far]
+
+
+def test_the_report_tells_how_long_clients_of_a_killed_server_were_away() -> None:
+    """For each kind of kill by itself: p50, p99 and worst over all clients that lost a stream, and how many those are."""
+    away_s = [1.0, 2.0, 3.0, 4.0, 4.5]
+    clients = {
+        f"c{number}": [line(9, "live"), line(10.1, "lost"), line(10 + s, "live")]
+        for number, s in enumerate(away_s)
+    }
+    for kind in ("kill server", "worker kill"):
+        run = run_of(faults(FAULT, of=kind), kept=[line(9, "live")], **clients)
+        found = report.as_json(run, [], {})["recovery"][kind]
+        assert (found["live_p50_s"], found["live_p99_s"], found["live_worst_s"]) == (3.0, 4.5, 4.5)
+        assert found["streams_lost"] == len(away_s)
 
 
 def test_percentiles_are_values_that_were_seen() -> None:
