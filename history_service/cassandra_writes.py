@@ -1,7 +1,8 @@
 """What the Cassandra store writes. Each statement can be run again, whatever was written since, and changes nothing.
 
 Rows of one partition of Cassandra go in one batch, which is one mutation there; the others in batches by the node that has
-their first copy. Batches are unlogged: each row stands for itself, and what failed is written again.
+their first copy, those of one user or conversation beside one another, of which Cassandra makes one mutation. Batches are
+unlogged: each row stands for itself, and what failed is written again.
 """
 
 import struct
@@ -95,6 +96,7 @@ class Writes:
         new = [bucket for bucket in buckets if bucket not in self._buckets]
         rows += [_Row(str(table), tuple(key)) for table, *key in new]
         rows += [_Row("event_starts", (partition, start.position)) for partition, start in starts.items()]
+        rows.sort(key=_owner)
         writer.run([*self._by_partition(told.values()), *self._by_node(writer, rows)])
         for bucket in new:  # now they are there, and need not be written again
             self._buckets.add(bucket)
@@ -179,6 +181,11 @@ def read_mark(names: tuple[str, str, str, int], sent_at_us: int, value: bytes) -
     (position,) = struct.unpack_from(">Q", rest)
     mark = MarkRow(*names, sent_at_us, sender_id.decode(), message_id.decode(), position % EPOCH, rest[8:])
     return position, mark
+
+
+def _owner(row: _Row) -> str:
+    """The user or conversation that it is of: what its place in Cassandra begins with."""
+    return str(row.values[0])
 
 
 def _of_conversations(batch: Batch, base: int, buckets: set[tuple[object, ...]]) -> Iterator[_Row]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,8 +27,8 @@ from telemetry.metrics import Figure, seconds
 from telemetry.tracing import Span, SpanKind, Tracer, of_record
 
 GROUP = "history"
-_MAX_BATCH_RECORDS = 512
-"""Bounds how long the event loop, and a registration that waits for the writer, are held up: some 10 ms each."""
+_SLICE = 512
+"""Records read before others on the event loop get their turn: some 10 ms."""
 
 _logger = logging.getLogger(__name__)
 
@@ -123,15 +123,18 @@ class HistoryConsumer:
 
     async def _consume(self, consumer: GroupConsumer) -> None:
         clock = asyncio.get_running_loop().time
+        interval_s = self._settings.store_interval_s
+        if interval_s is None:
+            interval_s = self._store_port.write_interval_s
         commit_due = clock() + self._settings.commit_interval_s
         while not self._closing.is_set():
             polled = await self._poll(consumer, max(0.0, commit_due - clock()))
             begun = clock()
-            for work in self._works(polled.records):
+            async for work in self._works(polled.records):
                 if not await self._store(consumer, work):
                     break
             if 0 < _size_bytes(polled) < self._settings.full_round_bytes:
-                await self._pause_until(begun + self._settings.store_interval_s)
+                await self._pause_until(begun + interval_s)
             if clock() >= commit_due:
                 await self._commit(consumer, self._owned)
                 commit_due = clock() + self._settings.commit_interval_s
@@ -199,16 +202,18 @@ class HistoryConsumer:
 
     # Records
 
-    def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> Iterator[_Work]:
+    async def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> AsyncIterator[_Work]:
         """Read records, piece by piece. Those of a partition that is lost meanwhile do no harm: they are not committed."""
         owners = [self._owned[partition] for partition, _ in records]
         work = _Work(Batch(self._log.incarnation))
         for owned, (partition, batch) in zip(owners, records, strict=True):
             for record in batch:
                 self._read(work, partition, owned, record)
-                if work.records >= _MAX_BATCH_RECORDS:
+                if work.records >= self._store_port.batch_records:
                     yield work
                     work = _Work(Batch(self._log.incarnation))
+                elif work.records % _SLICE == 0:
+                    await asyncio.sleep(0)
         if work.records:
             yield work
 

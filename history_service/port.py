@@ -262,6 +262,11 @@ class HistoryStore(ABC):
     A read sees every write that ended before it began.
     """
 
+    batch_records: int = 512
+    """Records whose rows make one batch, at most: what a registration that waits for a write is held up by, some 10 ms."""
+    write_interval_s: float = 0.25
+    """Writes of a little are this far apart: rounds are then larger, and share pages, fsyncs and wake-ups."""
+
     @abstractmethod
     async def write(self, batch: Batch) -> None:
         """Make a batch durable. Idempotent, whatever was written since; part of a batch that failed may be stored.

@@ -10,9 +10,9 @@ class HistorySettings:
     """Bounds and times of the history service."""
 
     limits: Limits = field(default_factory=Limits)
-    store_interval_s: float = 0.25
-    """Records are stored no more often than this, and at once where none came for as long: rounds are then larger, and share
-    pages, fsyncs and wake-ups."""
+    store_interval_s: float | None = None
+    """Records are stored no more often than this, and at once where none came for as long; None: as suits the store,
+    HistoryStore.write_interval_s."""
     full_round_bytes: int = 524_288
     """A round of so much is large enough, and there may be more: the next one follows at once. What a poll brings is
     bounded, so history would otherwise fall behind for good where more comes."""

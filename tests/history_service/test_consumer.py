@@ -103,6 +103,29 @@ async def test_rounds_follow_at_once_while_there_is_much(tmp_path: Path, store: 
     await log.close()
 
 
+async def test_a_batch_is_as_large_as_suits_the_store(
+    log: EmbeddedLog, store: Flaky, made: WrittenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a poll brings is cut into batches of so many records, or makes one however long it takes to read."""
+    chatter(made, 600)
+    await Appender(log, made).append()
+    records = sum(map(len, made.records.values()))
+    assert records > 2 * 512
+    sizes: list[int] = []
+    write = store.write
+
+    async def counted(batch: Batch) -> None:
+        sizes.append(sum(map(len, batch.inbox.values())))
+        await write(batch)
+
+    monkeypatch.setattr(store, "write", counted)
+    monkeypatch.setattr(store, "batch_records", 1_000_000)
+    async with consuming(log, store):
+        await stored(log, store)
+    assert len(sizes) == 1
+    assert await contents(store, made) == await fresh(made)
+
+
 async def test_closing_commits_and_starting_goes_on(log: EmbeddedLog, store: Flaky, made: WrittenLog) -> None:
     """A consumer that is closed commits what it stored; the next one stores what came after, and all is there once."""
     appender = Appender(log, made)
