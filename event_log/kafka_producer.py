@@ -101,9 +101,8 @@ class Producer:
         self._idle.clear()
         if sendable:
             self._kick_soon()
-        elif (
-            self._later is None
-        ):  # an answer will come first, or else it takes so long that another request may go
+        elif self._soon is None and self._later is None:
+            # An answer will come first, or else it takes so long that another request may go.
             self._later = self._loop.call_later(PATIENCE_S, self._send_due)
         if self._sweep is None:
             self._sweep = self._loop.call_later(_SWEEP_S, self._expire)
@@ -126,12 +125,16 @@ class Producer:
 
     def _kick_soon(self) -> None:
         """Send what is due when all of this turn of the loop have had their say, and the pace allows it."""
-        if self._soon is None and self._due:
-            free_at = self._pace.free_at()
-            if free_at <= self._loop.time():
-                self._soon = self._loop.call_soon(self._send_due)
-            else:
-                self._soon = self._loop.call_at(free_at, self._send_due)
+        if self._soon is not None or not self._due:
+            return
+        free_at = self._pace.free_at()
+        if free_at <= self._loop.time():
+            self._soon = self._loop.call_soon(self._send_due)
+        else:
+            self._soon = self._loop.call_at(free_at, self._send_due)
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
 
     def _send_due(self) -> None:
         for timer in (self._soon, self._later):
