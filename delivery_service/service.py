@@ -330,7 +330,7 @@ class DeliveryService:
             self._wanted.clear()
             try:
                 await self._judge_ends()
-                for partition in [p for p in self._owned.values() if p.rereads]:
+                for partition in list(self._owned.values()):
                     await self._reread(partition)
             except LogUnavailable as error:
                 _log.warning("log_unavailable", error=str(error))
@@ -348,6 +348,8 @@ class DeliveryService:
                 partition.judge(asked[number], end)
 
     async def _reread(self, partition: OwnedPartition) -> None:
+        if not partition.rereads:  # any more: whoever asked may have gone while others were served
+            return
         start = partition.reread_from()
         try:
             records = await self._log.read(partition.number, start, self._settings.reread_bytes)

@@ -32,6 +32,8 @@ class Nemesis:
         self._ledger = ledger
         self._seed = seed
         self._watch: asyncio.Task[None] | None = None
+        self._under_way = 0
+        """Faults that are not undone yet."""
 
     async def start(self) -> None:
         """Start every process that is not running, and from now on those that end by themselves again."""
@@ -68,14 +70,19 @@ class Nemesis:
         make = MAKERS[fault.kind.partition(" ")[0]]
         self._ledger.write("fault", number=fault.number, kind=fault.kind, target=fault.target)
         say(str(fault))
-        async with make(self, fault, random.Random(f"{self._seed} {fault.number}")):
-            await asyncio.sleep(fault.lasts_s)
+        self._under_way += 1
+        try:
+            async with make(self, fault, random.Random(f"{self._seed} {fault.number}")):
+                await asyncio.sleep(fault.lasts_s)
+        finally:
+            self._under_way -= 1
         self._ledger.write("mended", number=fault.number)
         await self._all_serve()
         self._ledger.write("serving", number=fault.number)
 
     async def _all_serve(self) -> None:
-        await asyncio.gather(*(part.wait_serving() for part in self._parts.processes.values()))
+        parts = self._parts.processes.values()
+        await asyncio.gather(*(part.wait_serving(lambda: self._under_way > 0) for part in parts))
 
     async def _start_again(self) -> None:
         """What an operator's supervisor does."""
@@ -140,7 +147,7 @@ class Nemesis:
         for name in self._parts.processes:
             async with self._stopped(name) as part:
                 await asyncio.to_thread(self._stop, part)
-            await part.wait_serving()
+            await part.wait_serving(lambda: self._under_way > 1)
         yield
 
     def _stop(self, part: Part) -> None:

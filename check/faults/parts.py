@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -39,10 +39,12 @@ class Part:
         self.is_wanted = True
         self.process.start()
 
-    async def wait_serving(self) -> None:
-        """Until its health is SERVING. Raises CellDown."""
+    async def wait_serving(self, is_disturbed: Callable[[], bool]) -> None:
+        """Until its health is SERVING. Raises CellDown, where it had time enough without disturbance."""
         end_s = time.monotonic() + START_DEADLINE_S
         while not all([await _is_serving(address) for address in self.health_addresses]):
+            if is_disturbed():
+                end_s = time.monotonic() + START_DEADLINE_S
             if time.monotonic() > end_s:
                 raise CellDown(f"{self.process.name} does not serve:\n{self.process.tail()}")
             await asyncio.sleep(0.05)

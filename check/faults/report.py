@@ -100,7 +100,10 @@ def for_people(run: Run, violations: Sequence[Violation], about: dict[str, Any])
         )
     for ended in data["ended_by_themselves"]:
         yield f"ended by itself: {ended['name']}: {ended['why'].strip().splitlines()[-1:]}"
-    yield from _violations(run, violations)
+    if "failed" in about:
+        yield f"NOT JUDGED, for the run did not come to its end: {about['failed']}"
+    else:
+        yield from _violations(run, violations)
 
 
 def _violations(run: Run, violations: Sequence[Violation]) -> Iterator[str]:

@@ -444,3 +444,13 @@ def test_a_ledger_that_was_cut_short_is_read(tmp_path: Path) -> None:
     path = folder / f"{made.plan.clients[0].name}.jsonl"
     path.write_text(path.read_text() + '{"t": 1, "k": "ev')
     assert violations(run.load(folder)) == []
+
+
+def test_a_run_that_did_not_come_to_its_end_is_not_judged(tmp_path: Path) -> None:
+    """Without what history says at the end everything would be lost: the report says why there is no verdict instead."""
+    loaded = run.load(HonestRun().save(tmp_path))
+    text = "\n".join(report.for_people(loaded, [], {"failed": "CellDown: nobody answers"}))
+    assert "NOT JUDGED" in text
+    assert "CellDown: nobody answers" in text
+    assert "no violation" not in text
+    assert not report.as_json(loaded, [], {"failed": "CellDown"})["passed"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,16 @@ import pytest
 
 from delivery_service.service import DeliveryService, LinkTarget
 from event_log.embedded import EmbeddedLog
-from event_log.port import CommitFenced, EventLog, LogError, LogFull, LogUnavailable, NewRecord, Polled
+from event_log.port import (
+    CommitFenced,
+    EventLog,
+    LogError,
+    LogFull,
+    LogRecord,
+    LogUnavailable,
+    NewRecord,
+    Polled,
+)
 from session_link.port import LinkClosed, OwnerEnd
 from tests.support.delivery_harness import QUICK, Cell, TroubledLog, running_cell
 from tests.support.link_server import Session, State
@@ -227,6 +236,40 @@ async def test_without_history_the_log_serves(event_log: EventLog) -> None:
         sessions = connect_all(cell)
         await traffic.send(20)
         await cell.settled(traffic.expected(sessions))
+    finally:
+        await cell.close()
+
+
+async def test_who_asks_for_the_log_may_leave_meanwhile(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that leave while one partition is read again take their questions about others along; the service goes on.
+
+    check.faults, kafka, seed 7: a delivery service ended because nobody asked any more.
+    """
+    cell = Cell(event_log, replace(QUICK, window_bytes=0))
+    try:
+        service = await cell.start_service()
+        traffic = Traffic(cell, 9)
+        await traffic.send(100)
+        read, all_left = event_log.read, asyncio.Event()
+        asked = {event_log.partition_of(user) for user in USERS}
+
+        async def read_until_all_left(partition: int, offset: int, max_bytes: int) -> Sequence[LogRecord]:
+            if not all_left.is_set():
+                while {number for number, each in service._owned.items() if each.rereads} != asked:
+                    await asyncio.sleep(0.01)
+                for session in leaving:
+                    cell.server.disconnect(session)
+                while any(each.rereads for each in service._owned.values()):
+                    await asyncio.sleep(0.01)
+                all_left.set()
+            return await read(partition, offset, max_bytes)
+
+        monkeypatch.setattr(event_log, "read", read_until_all_left)
+        leaving = connect_all(cell)
+        await all_left.wait()
+        await cell.settled(traffic.expected(connect_all(cell)))
     finally:
         await cell.close()
 
