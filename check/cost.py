@@ -30,7 +30,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from check.load import CellClient, Client, EchoClient, Tally, now_us, open_clients, schedule
+from check.load import MAX_COMMANDS, CellClient, Client, EchoClient, Tally, now_us, open_clients, schedule
 from check.servers import Server, cell, echo_server
 
 SECRET = "only for measuring, and only on this machine"
@@ -126,7 +126,10 @@ async def measure(options: Options) -> tuple[dict[str, Measured], dict[str, floa
                 saturated = loads["1-on-1, saturated"] = await load.saturated(
                     options.seconds, options.under_way
                 )
-                loads["1-on-1, half of that"] = await load.paced(saturated.per_second / 2, options.seconds)
+                single = loads["1-on-1, saturated, a frame each"] = await load.saturated(
+                    options.seconds, options.under_way, commands_a_frame=1
+                )
+                loads["1-on-1, half of that"] = await load.paced(single.per_second / 2, options.seconds)
                 loads["1-on-1, low rate"] = await load.paced(options.rate * options.clients, options.seconds)
             async with _load(server, lambda tally: [_user("hermit", "hermit", tally)]) as load:
                 loads["one user to itself"] = await load.streaming(options.seconds)
@@ -151,9 +154,17 @@ class _Load:
         await asyncio.sleep(seconds)
         return (self._server.usage().cpu_us - before.cpu_us) / 1e6 / seconds
 
-    async def saturated(self, seconds: float, under_way: int) -> Measured:
-        """Each client sends its next message when one has been shown to it, so `under_way` are on their way to each."""
+    async def saturated(
+        self, seconds: float, under_way: int, commands_a_frame: int = MAX_COMMANDS
+    ) -> Measured:
+        """Each client sends its next message when one has been shown to it, so `under_way` are on their way to each.
+
+        What is shown together is answered together, in one frame: the busier the server, the fewer its frames. Messages that
+        come by themselves, as `paced` ones do, have a frame each: compare those with `commands_a_frame` of 1.
+        """
         for client in self._clients:
+            if isinstance(client, CellClient):
+                client.commands_a_frame = commands_a_frame
             client.on_delivered = lambda client=client: client.send(now_us())  # type: ignore[misc]
             for _ in range(under_way):
                 client.send(now_us())

@@ -25,7 +25,7 @@ _FIRST_NUMBER = 2**28
 """Of command ids: from here on they all have five bytes as varints."""
 _NUMBER, _DUE, _MARK = b"N" * 10, b"D" * 16, b"\x02due="
 _TEXT_BYTES = 216
-_MAX_COMMANDS = 32
+MAX_COMMANDS = 32
 """In one frame."""
 _OPENED_AT_ONCE = 100
 _OPEN_TIMEOUT_S = 60.0
@@ -65,6 +65,8 @@ class CellClient:
         self.on_accepted: Callable[[], None] = _nothing
         self.in_flight = 0
         """Commands without an outcome."""
+        self.commands_a_frame = MAX_COMMANDS
+        """At most, of those that are sent in one turn of the event loop."""
         self.live: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when events are live."""
         self.stream = GrpcStream(CONNECT, {"authorization": f"Bearer {token}"}, self._take, self._ended)
@@ -82,7 +84,7 @@ class CellClient:
         self.stream.send(messaging.ConnectRequest(commands=[hello]).SerializeToString())
 
     def send(self, due_us: int) -> None:
-        """Send one message; what is sent in one turn of the event loop goes out in one frame."""
+        """Send one message; what is sent in one turn of the event loop goes out in as few frames as may be."""
         self._outbox.append(self._encode(next(self._numbers), due_us))
         self.in_flight += 1
         self._tally.sent += 1
@@ -94,8 +96,8 @@ class CellClient:
     def _flush(self) -> None:
         self._scheduled = False
         outbox, self._outbox = self._outbox, []
-        for start in range(0, len(outbox), _MAX_COMMANDS):
-            self.stream.send(b"".join(outbox[start : start + _MAX_COMMANDS]))
+        for start in range(0, len(outbox), self.commands_a_frame):
+            self.stream.send(b"".join(outbox[start : start + self.commands_a_frame]))
 
     def _take(self, frame: bytes) -> None:
         for kind, start, end in updates(frame):
