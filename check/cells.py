@@ -46,7 +46,7 @@ class Engines:
 
 
 class Cell:
-    """The processes of one cell: a whole one on the embedded engine, or one service each on `engines`.
+    """The processes of one cell: a whole one, or on `engines` also one service each.
 
     `settings` are for all of them, by their names in lower case. With `tls` clients and links are served over TLS, with
     certificates made for it.

@@ -56,7 +56,7 @@ class Histogram:
 
     def summary_ms(self) -> dict[str, float]:
         """The percentiles that reports show, of microseconds in milliseconds."""
-        names = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
+        names = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9}
         found = {name: self.percentile(percent) / 1e3 for name, percent in names.items()}
         return found | {"max": self.largest / 1e3}
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import uvloop
 from rich.console import Console
 
+from check.charts import draw
 from check.connections import bounds, machine, plot, report
 from check.connections.coordinator import measure
 from check.connections.figures import write_figures
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = {"bounds": limits, "unmet": unmet, "runs": {run.kind: run.as_json() for run in runs}}
         write_figures(given.json, "check.connections", described, asdict(options), figures, rest, arguments)
     if given.plot:
-        given.plot.write_text(plot.of_run(runs[-1], _title(options)))
+        draw(given.plot, _title(options), plot.of_run(runs[-1]))
     for line in unmet:
         print(f"NOT MET: {line}")
     return 1 if unmet else 0
@@ -79,8 +80,10 @@ async def _measure(options: Options, has_baseline: bool, console: Console) -> li
 
 def _title(options: Options) -> str:
     shown = "Kafka and Cassandra" if options.engine == "kafka" else "embedded"
+    shown += ", the cell in one process" if options.whole else ""
     return (
-        f"{options.connections:,} streams, {options.messages} messages each at {options.rate:g} a second, "
+        f"{options.connections:,} streams, {options.messages} messages each, "
+        f"{options.rate * options.connections:,g} a second in all, "
         f"recipients {options.recipients}, {shown}, {'TLS' if options.tls else 'no TLS'}"
     )
 

@@ -18,6 +18,7 @@ class Bound:
 BOUNDS = (
     Bound("--max-failed", "failed", True, "clients that were never live (default: 0)"),
     Bound("--max-p50-ms", "latency_p50_ms", True, "end to end"),
+    Bound("--max-p95-ms", "latency_p95_ms", True, "end to end"),
     Bound("--max-p99-ms", "latency_p99_ms", True, "end to end"),
     Bound("--max-p99.9-ms", "latency_p99.9_ms", True, "end to end"),
     Bound("--max-accept-p99-ms", "accept_p99_ms", True, "until the sender knows"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from check.charts import chart_file
 from check.connections.recipients import SHAPES, Shape
 
 MAX_MESSAGES = 1_000_000
@@ -43,6 +44,8 @@ class Options:
     """Whether a client whose stream ends connects again, from where it was."""
     verify_every: int = 1
     """Of so many clients one looks into what comes, the others count it."""
+    whole: bool = False
+    """Whether a cell on Kafka and Cassandra is one process, instead of one for each service."""
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -59,6 +62,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--total-rate", type=float, help="messages a second of all clients together, instead of --rate")
     add("--recipients", choices=SHAPES, default="1", help="of each message")
     add("--engine", choices=("embedded", "kafka"), default="embedded", help="kafka: with Cassandra")
+    add("--whole", action="store_true", help="with kafka: the cell in one process, not one for each service")
     add("--tls", action=argparse.BooleanOptionalAction, default=False, help="between clients and servers")
     add("--workers", type=int, help="processes that hold streams (default: one for 16,000)")
     add("--client-processes", type=int, help="processes that are clients (default: one for 16,000)")
@@ -72,7 +76,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     add("--anyway", action="store_true", help="start even where the machine allows too little")
     add("--folder", type=Path, help="new folder in which the cell's logs and data stay")
     add("--json", type=Path, help="file for all figures")
-    add("--plot", type=Path, help="SVG file for rate, latency and memory over time")
+    add("--plot", type=chart_file, help="PNG or SVG file for rate, latency, CPU and memory over time")
     return made
 
 
@@ -88,6 +92,13 @@ def options_of(given: argparse.Namespace) -> Options:
     workers = given.workers or math.ceil(given.connections / _CLIENTS_A_PROCESS)
     if given.engine == "embedded" and given.workers and given.workers > 1:
         raise ValueError("--workers is 1 on the embedded engine, which belongs to one process")
+    if given.whole and given.engine == "embedded":
+        raise ValueError(
+            "--whole goes with --engine kafka: on the embedded engine a cell always is one process"
+        )
+    if given.whole and given.workers and given.workers > 1:
+        raise ValueError("--whole is one process, which has no --workers")
+    is_one_process = given.whole or given.engine == "embedded"
     return Options(
         connections=given.connections,
         messages=given.messages,
@@ -95,7 +106,7 @@ def options_of(given: argparse.Namespace) -> Options:
         recipients=given.recipients,
         engine=given.engine,
         tls=given.tls,
-        workers=1 if given.engine == "embedded" else workers,
+        workers=1 if is_one_process else workers,
         client_processes=given.client_processes or math.ceil(given.connections / _CLIENTS_A_PROCESS),
         opening=given.opening,
         open_timeout_s=given.open_timeout_s,
@@ -104,6 +115,7 @@ def options_of(given: argparse.Namespace) -> Options:
         seed=given.seed,
         verify_every=given.verify_every,
         folder=given.folder,
+        whole=given.whole,
     )
 
 

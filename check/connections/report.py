@@ -7,7 +7,7 @@ from rich.table import Table
 from check.connections.result import Run
 from check.histogram import Histogram
 
-_PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
+_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9", "max")
 
 
 def table(runs: Sequence[Run]) -> Table:

@@ -17,7 +17,7 @@ from engines.run_folder import RunFolder
 from messaging_cell.certificates import make_for_development
 
 CELL, ECHO, SERVER = "cell", "echo", "messaging-server"
-"""Roles that hold streams: a whole cell, the echo server, and a messaging server's workers."""
+"""Roles that hold streams: a whole cell in one process, the echo server, and a messaging server's workers."""
 _PARTITIONS = 16
 _SPARE_STREAMS = 1.25
 """Workers share a port, and the kernel gives each its share only by chance."""
@@ -71,11 +71,8 @@ async def _echo(folder: Path, options: Options) -> AsyncIterator[Target]:
 async def _embedded(folder: Path, options: Options) -> AsyncIterator[Target]:
     cell = Cell(folder, tls=options.tls, settings=_settings(options))
     try:
-        process = cell.add_whole("cell")
-        await asyncio.to_thread(cell.wait_serving)
-        yield Target(
-            "cell", cell.addresses, cell.authorities, {CELL: [process.pid]}, CELL, cell.check_running
-        )
+        pids = await asyncio.to_thread(_whole, cell, options)
+        yield Target(CELL, cell.addresses, cell.authorities, pids, CELL, cell.check_running)
     finally:
         await asyncio.to_thread(cell.kill)
 
@@ -92,23 +89,18 @@ async def _on_engines(folder: Path, options: Options) -> AsyncIterator[Target]:
         cell = Cell(folder, engines, tls=options.tls, settings=_settings(options))
         try:
             await asyncio.to_thread(cell.migrate)
-            server = cell.add_server(SERVER, options.workers, tells_figures=options.comes_back)
-            delivery, history = cell.add_delivery("delivery-service"), cell.add_history("history-service")
-            await asyncio.to_thread(cell.wait_serving)
-            # One worker is no process of its own.
+            start = _whole if options.whole else _services
             pids = {
-                SERVER: server.workers() or [server.pid],
-                delivery.name: [delivery.pid],
-                history.name: [history.pid],
+                **await asyncio.to_thread(start, cell, options),
                 "kafka": [pid for broker in kafka.brokers if (pid := broker.pid)],
                 "cassandra": [pid for pid in (cassandra.server.pid,) if pid],
             }
             yield Target(
-                "cell",
+                CELL,
                 cell.addresses,
                 cell.authorities,
                 pids,
-                SERVER,
+                CELL if options.whole else SERVER,
                 cell.check_running,
                 cell.metrics_addresses,
             )
@@ -116,6 +108,26 @@ async def _on_engines(folder: Path, options: Options) -> AsyncIterator[Target]:
             await asyncio.to_thread(cell.kill)
     finally:
         await asyncio.to_thread(run.close)
+
+
+def _whole(cell: Cell, _: Options) -> dict[str, list[int]]:
+    """Everything in one process; its id, by role."""
+    process = cell.add_whole(CELL)
+    cell.wait_serving()
+    return {CELL: [process.pid]}
+
+
+def _services(cell: Cell, options: Options) -> dict[str, list[int]]:
+    """A process for each service; their ids, by role."""
+    server = cell.add_server(SERVER, options.workers, tells_figures=options.comes_back)
+    delivery, history = cell.add_delivery("delivery-service"), cell.add_history("history-service")
+    cell.wait_serving()
+    # One worker is no process of its own.
+    return {
+        SERVER: server.workers() or [server.pid],
+        delivery.name: [delivery.pid],
+        history.name: [history.pid],
+    }
 
 
 def _settings(options: Options) -> Mapping[str, object]:

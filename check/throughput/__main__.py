@@ -17,12 +17,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from check.charts import chart_file, draw
 from check.connections import machine
 from check.connections.figures import write_figures
 from check.connections.options import Options, options_of, parser
-from check.connections.plot import Chart, svg
 from check.connections.progress import stopping, teller
 from check.connections.recipients import SHAPES
+from check.throughput import plot
 from check.throughput.curve import Curve, Point, Step, climb
 from check.throughput.scenarios import SCENARIOS, Scenario, named
 
@@ -54,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = {
             name: value for scenario, curve in curves.items() for name, value in _figures(scenario, curve)
         }
-        run = {"engine": given.engine, "tls": given.tls, "seconds": given.seconds}
+        run = {name: getattr(given, name) for name in ("engine", "whole", "tls", "seconds")}
         write_figures(given.json, "check.throughput", described, run, figures, {"curves": known}, arguments)
     if given.plot:
-        given.plot.write_text(_plot(curves))
+        title = "Throughput" + (" on Kafka and Cassandra" if given.engine == "kafka" else ", embedded")
+        draw(given.plot, title, plot.of_curves(curves), beside=2)
     faulty = [
         point
         for curve in curves.values()
@@ -92,11 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=60.0, help="for each rate")
     add("--idle-s", type=float, default=3.0, help="before the first rate")
     add("--engine", choices=("embedded", "kafka"), default="embedded", help="kafka: with Cassandra")
+    add("--whole", action="store_true", help="with kafka: the cell in one process, not one for each service")
     add("--tls", action=argparse.BooleanOptionalAction, default=False)
     add("--workers", type=int, help="processes of the messaging server on kafka")
     add("--client-processes", type=int, default=1)
     add("--json", type=Path, help="file for all figures")
-    add("--plot", type=Path, help="SVG file for the curves")
+    add("--plot", type=chart_file, help="PNG or SVG file for the curves")
     return made
 
 
@@ -122,6 +125,7 @@ def _options(given: argparse.Namespace, scenario: Scenario) -> Options:
     ]
     words += ["--recipients", scenario.steps[0].recipients, "--client-processes", str(given.client_processes)]
     words += ["--tls"] if given.tls else []
+    words += ["--whole"] if given.whole else []
     words += ["--workers", str(given.workers)] if given.workers else []
     words += ["--verify-every", str(scenario.verify_every)]
     return options_of(parser("").parse_args(words))
@@ -140,7 +144,14 @@ def _figures(scenario: Scenario, curve: Curve) -> list[tuple[str, float]]:
 
 
 def _table(scenario: Scenario, curve: Curve) -> Table:
-    columns = ("to", "asked/s", "sent/s", "come/s", "accepted p50, p99 ms", "end to end p50, p99, p99.9 ms")
+    columns = (
+        "to",
+        "asked/s",
+        "sent/s",
+        "come/s",
+        "accepted p50, p95, p99 ms",
+        "end to end p50, p95, p99, p99.9 ms",
+    )
     table = Table(
         *columns,
         "server CPU",
@@ -163,31 +174,14 @@ def _row(point: Point) -> Sequence[str]:
         f"{point.step.total_rate:,.0f}",
         f"{figures['sent_per_s']:,.0f}",
         f"{figures['come_per_s']:,.0f}",
-        " ".join(f"{accept.percentile(percent) / 1e3:,.1f}" for percent in (50, 99)),
-        " ".join(f"{latency.percentile(percent) / 1e3:,.1f}" for percent in (50, 99, 99.9)),
+        " ".join(f"{accept.percentile(percent) / 1e3:,.1f}" for percent in (50, 95, 99)),
+        " ".join(f"{latency.percentile(percent) / 1e3:,.1f}" for percent in (50, 95, 99, 99.9)),
         ", ".join(f"{role} {cores:.2f}" for role, cores in point.server_cores.items()),
         f"{figures['cpu_us_per_delivery']:,.0f}",
         f"{figures['deliveries_per_s_of_server_cpu']:,.0f}",
         f"{figures['client_cores']:.2f}",
         "yes" if point.holds else "no",
     )
-
-
-def _plot(curves: dict[Scenario, Curve]) -> str:
-    charts = []
-    for scenario, curve in curves.items():
-        rates = [point.step.total_rate for point in curve.points]
-        latency = {
-            f"p{percent}": [point.sent.times["latency"].percentile(percent) / 1e3 for point in curve.points]
-            for percent in (50, 99)
-        }
-        cores = {
-            role: [point.server_cores[role] for point in curve.points]
-            for role in curve.points[0].server_cores
-        }
-        charts.append(Chart(f"{scenario.what}: end to end, ms", rates, "/s", latency))
-        charts.append(Chart("cores", rates, "/s", cores))
-    return svg("throughput", charts)
 
 
 if __name__ == "__main__":

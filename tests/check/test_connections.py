@@ -30,7 +30,7 @@ def test_a_run_with_few_streams_finds_nothing_lost_and_says_what_it_cost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The echo and then the cell with fifty clients in two processes: all live, each delivery counted, all figures there."""
-    figures, plot = tmp_path / "run.json", tmp_path / "run.svg"
+    figures, plot = tmp_path / "run.json", tmp_path / "run.png"
     words = (
         "--connections 50 --messages 4 --rate 4 --recipients 2 --client-processes 2 --idle-s 0.2 "
         f"--json {figures} --plot {plot} --max-kb-per-stream 100000 --min-delivered-per-s 1000000"
@@ -53,9 +53,11 @@ def test_a_run_with_few_streams_finds_nothing_lost_and_says_what_it_cost(
     )
     assert sum(sent["histograms"]["latency"]["buckets"].values()) == 400
     assert {"cell", "clients"} == set(sent["cpu_us"])
-    assert written["figures"]["latency_p99_ms"] > 0
+    latencies = [written["figures"][f"latency_{name}_ms"] for name in ("p50", "p95", "p99", "max")]
+    assert latencies[0] > 0
+    assert latencies == sorted(latencies)
     assert "cpu_us_per_delivery_over_echo" in written["figures"]
-    assert plot.read_text().startswith("<svg")
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -149,13 +151,30 @@ def test_what_the_machine_does_not_allow_is_said_with_what_to_change() -> None:
     assert "sysctl net.ipv4.ip_local_port_range" in machine.told(found)
 
 
+def test_a_whole_cell_on_kafka_is_one_process_whatever_it_holds() -> None:
+    """Workers follow from the number of streams only where the services are processes of their own."""
+    words = ("--connections", "64000", "--engine", "kafka")
+    assert (_options(*words).whole, _options(*words).workers) == (False, 4)
+    assert (_options(*words, "--whole").whole, _options(*words, "--whole").workers) == (True, 1)
+
+
 def test_shares_are_even_and_whole() -> None:
     """Each client is in one process."""
     assert shares(10, 3) == [(0, 3), (3, 3), (6, 4)]
 
 
 @pytest.mark.parametrize(
-    "words", ["--connections 0", "--workers 2", "--messages 1000001", "--recipients all --connections 2000"]
+    "words",
+    [
+        "--connections 0",
+        "--workers 2",
+        "--messages 1000001",
+        "--recipients all --connections 2000",
+        "--whole",
+        "--whole --engine kafka --workers 2",
+        "--plot run.pdf",
+        "--plot no/such/folder/run.png",
+    ],
 )
 def test_what_cannot_be_measured_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is started, with the option's name."""

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from check.charts import draw
 from check.connections.client import CellClient, Tally
 from check.connections.ledger import Verdict
 from check.connections.phase import Phase
@@ -12,6 +14,7 @@ from check.connections.result import Sent
 from check.grpc_stream import GrpcStream
 from check.histogram import Histogram
 from check.throughput import __main__ as command
+from check.throughput import plot
 from check.throughput.curve import Curve, Point, Step
 from check.throughput.scenarios import SCENARIOS, named
 
@@ -60,7 +63,8 @@ def test_a_curve_of_two_rates_says_what_each_of_them_costs(tmp_path: Path) -> No
     assert (first["sent"]["delivered"], second["sent"]["delivered"]) == (60, 120)
     assert (first["lost"], second["lost"]) == (0, 0)
     assert second["figures"]["deliveries_per_s_of_server_cpu"] > 0
-    assert plot.read_text().startswith("<svg")
+    assert second["figures"]["latency_p95_ms"] >= second["figures"]["latency_p50_ms"] > 0
+    assert "<svg" in plot.read_text()
 
 
 def test_a_rate_holds_while_nothing_is_late_lost_refused_or_missing() -> None:
@@ -79,6 +83,29 @@ def test_the_highest_rate_has_none_below_it_that_did_not_hold() -> None:
     assert highest is not None
     assert highest.step.total_rate == 20
     assert Curve(None, [_point(10, lost=1)]).highest("1") is None  # type: ignore[arg-type]
+
+
+def test_charts_say_which_rate_holds_and_name_the_loads_of_several_shapes(tmp_path: Path) -> None:
+    """One kind of recipients: numbers along the axis, and the highest rate marked; several: a name for each."""
+    (pairs,), (shapes,) = named(["pairs"]), named(["shapes"])
+    one = Curve(None, [_point(10), _point(20), _point(30, lost=1)])  # type: ignore[arg-type]
+    mixed = replace(one, points=[_point(10), replace(_point(10), step=Step("all", 10))])
+    charts = plot.of_curves({pairs: one, shapes: mixed})
+    assert [list(chart.at) for chart in charts[1:3]] == [[10, 20, 30], ["10/s to 1", "10/s to all"]]
+    assert list(charts[0].series) == ["p50", "p95", "p99"]
+    assert charts[0].is_log
+    assert charts[0].marks == {"holds to 20/s": 20}
+    assert list(charts[1].series) == ["cell", "clients"]
+    draw(tmp_path / "curves.png", "curves", charts, beside=2)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_whole_cell_on_kafka_is_asked_for_with_its_engine_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """On the embedded engine it is refused before anything is started, with both options' names."""
+    with pytest.raises(SystemExit) as exit_code:
+        command.main(["self", "--whole"])
+    assert exit_code.value.code == 2
+    assert "--whole goes with --engine kafka" in capsys.readouterr().err
 
 
 def test_scenarios_are_found_by_name_and_rooms_together() -> None:
