@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check engines lint protos protos-baseline lock clean
+.PHONY: help install run test check engines ghz lint protos protos-baseline lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ check: $(INSTALLED) ## report what ruff and mypy find, change nothing
 
 engines: $(INSTALLED) ## run Kafka and Cassandra on free ports until Ctrl-C; ARGS="--kafka 3 --no-cassandra"
 	@exec $(BIN)/python -m engines $(ARGS)
+
+ghz: $(INSTALLED) ## measure a cell with ghz, and with our own client after it; ARGS="--install --seconds 20"
+	$(BIN)/python -m check.ghz $(ARGS)
 
 lint: $(INSTALLED) ## repair what ruff can repair
 	$(BIN)/ruff check --fix .
