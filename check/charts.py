@@ -21,8 +21,10 @@ _CHART_INCHES = {1: (10.5, 2.3), 2: (6.5, 3.2)}
 """Width and height of a chart, by how many stand beside each other."""
 _TITLE_INCHES = 0.6
 _DOTS_PER_INCH = 150
-_TITLE_LETTERS = 70
-"""In a line of a chart's title."""
+_TITLE_LETTERS, _HEAD_LETTERS = 70, 85
+"""In a line of a chart's title, and of the title of all where one chart is as wide as they are."""
+_FEW_DECADES = 30.0
+"""Of a logarithmic axis, from its least to its most: below, powers of ten alone would say too little."""
 _NAMED_PART = 0.07
 """Of the axis: a shorter time has no room for its name."""
 _ROOM_FOR_NAMES = 1.1
@@ -77,7 +79,7 @@ def draw(path: Path, title: str, charts: Sequence[Chart], beside: int = 1) -> No
         {"font.size": 9, "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}
     ):
         figure = Figure(figsize=(width * beside, height * rows + _TITLE_INCHES), layout="constrained")
-        figure.suptitle(title, fontsize=12, fontweight="bold")
+        figure.suptitle(textwrap.fill(title, _HEAD_LETTERS * beside), fontsize=12, fontweight="bold")
         places = figure.subplots(rows, beside, squeeze=False).flat
         for axes, chart in zip(places, charts, strict=False):
             _draw(axes, chart)
@@ -112,6 +114,8 @@ def _scale(axes: "Axes", chart: Chart, has_names: bool) -> None:
     shown: list[Axis] = [axes.yaxis] if has_names else [axes.xaxis, axes.yaxis]
     if chart.is_log and any(value > 0 for values in chart.series.values() for value in values):
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,g}" if high < _FEW_DECADES * low else "")
         axes.grid(visible=True, which="minor", axis="y", color="#e6e6e6", linewidth=0.4)
     else:
         axes.set_ylim(0, axes.get_ylim()[1] * (_ROOM_FOR_NAMES if chart.spans else 1.0))

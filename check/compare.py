@@ -2,7 +2,7 @@
 
     .venv/bin/python -m check.compare OLD.json NEW.json [--tolerance 20] [--only TEXT]
 
-Reads what `check.connections`, `check.throughput` and `check.cost` write with --json. The exit code is 1 where a figure is
+Reads what the programs of `check` write with --json. The exit code is 1 where a figure is
 worse by more than the tolerance, or is missing; 2 where the two cannot be compared. Figures of two machines, or of one that
 was busy with something else, say little: those "over echo" are the ones to trust, since both halves were measured at once.
 """

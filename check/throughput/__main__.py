@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_figures(given.json, "check.throughput", described, run, figures, {"curves": known}, arguments)
     if given.plot:
         title = "Throughput" + (" on Kafka and Cassandra" if given.engine == "kafka" else ", embedded")
+        title += ", the cell in one process" if given.whole else ""
         draw(given.plot, title, plot.of_curves(curves), beside=2)
     faulty = [
         point
