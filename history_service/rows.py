@@ -26,7 +26,9 @@ _EVENT_TIME_TAG = b"\x28"  # LoggedEvent.event_time_us = 5
 MIN_SECONDS, MAX_SECONDS = -62_135_596_800, 253_402_300_799  # of timestamp.proto: years 1 to 9999
 _FIRST_US, _LAST_US = MIN_SECONDS * 1_000_000, MAX_SECONDS * 1_000_000 + 999_999
 _REMEMBERED = 32_768
-"""Rows remembered as written, twice over: some 10 MB at most."""
+"""Conversations and members remembered as written, twice over: some 6 MB at most."""
+_MESSAGES_REMEMBERED = 8_192
+"""The same of messages, by their origins: a copy comes soon after its origin, or before it."""
 
 
 class Rows:
@@ -43,7 +45,7 @@ class Rows:
         """A conversation of more than `shared_above` participants has inbox rows that its users share."""
         self._partition_of = partition_of
         self._shared_above = shared_above
-        self._messages: Lately[tuple[str, MessageKey]] = Lately(_REMEMBERED)
+        self._messages: Lately[tuple[int, int]] = Lately(_MESSAGES_REMEMBERED)
         self._conversations: Lately[str] = Lately(_REMEMBERED)
         self._members: Lately[tuple[str, str]] = Lately(_REMEMBERED)
 
@@ -56,10 +58,10 @@ class Rows:
             _add_mark(batch, partition, reading, users)
             return
         if kind == log.EVENT_KIND_MESSAGE:
-            self._add_message(batch, reading, event.message.ref, users)
+            self._add_message(batch, partition, reading, event.message.ref, users)
         elif kind == log.EVENT_KIND_REACTION_CHANGED:
-            origin_offset = offset if reading.copy is None else reading.copy.source_offset
             batch.participant_counts[logged.conversation_id] = logged.participant_count
+            _, origin_offset = _origin(partition, reading)
             _add_reaction(batch, logged.conversation_id, event.reaction_changed, origin_offset)
         self._add_inbox(batch, partition, reading, users)
 
@@ -71,13 +73,18 @@ class Rows:
         return [user for user in reading.recipients if partition_of(user) == partition]
 
     def _add_message(
-        self, batch: Batch, reading: Reading, ref: messaging.MessageRef, users: Sequence[str]
+        self,
+        batch: Batch,
+        partition: int,
+        reading: Reading,
+        ref: messaging.MessageRef,
+        users: Sequence[str],
     ) -> None:
         logged = reading.logged
         conversation_id = logged.conversation_id
         key = message_key(ref)
         batch.participant_counts[conversation_id] = logged.participant_count
-        if self._messages.add((conversation_id, key)):
+        if self._messages.add(_origin(partition, reading)):
             batch.messages.append(MessageRow(conversation_id, *key, logged.event))
         if reading.origin is not None and self._conversations.add(conversation_id):
             batch.conversations[conversation_id] = tuple(reading.recipients)
@@ -116,6 +123,12 @@ def microseconds(time: timestamp_pb2.Timestamp) -> int:
     if not _FIRST_US <= micros <= _LAST_US:
         micros = min(max(micros, _FIRST_US), _LAST_US)
     return micros
+
+
+def _origin(partition: int, reading: Reading) -> tuple[int, int]:
+    """Where the log has the origin: partition, offset."""
+    copy = reading.copy
+    return (partition, reading.offset) if copy is None else (copy.source_partition, copy.source_offset)
 
 
 def _encoded(reading: Reading) -> bytes:

@@ -119,6 +119,7 @@ async def run(
         stack.callback(watching.cancel)
         async with history_reader.Followers(folder, plan):
             await _break(nemesis.run(faults, say), clients, minutes)
+        watching.cancel()  # what reads everything at the end is no part of the run
         await _all(clients, "stop", _STOP_S)
         say("all is well again; the last messages")
         for answer in await _all(clients, "fence", _LAST_S):
