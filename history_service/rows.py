@@ -51,7 +51,7 @@ class Rows:
 
     def add(self, batch: Batch, partition: int, reading: Reading) -> None:
         """Add the rows of an effective record."""
-        logged, offset, event = reading.logged, reading.offset, reading.event
+        logged, event = reading.logged, reading.event
         users = self._users_here(partition, reading)
         kind = logged.kind
         if kind == log.EVENT_KIND_READ_MARK or kind == log.EVENT_KIND_RECEIVED_MARK:

@@ -1,6 +1,7 @@
 """What a process of the cell needs around its code: how grpc, the event loop and the garbage collector are set."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import resource
@@ -23,12 +24,28 @@ young is collected in small lots, 2 to 20 ms for up to 60,000 objects, and all o
 still for 0.4 s then, and for more where others use the machine."""
 
 
+_ARENAS = 2
+"""Of glibc's malloc, which gives threads that allocate at the same time arenas of their own, up to eight a core. What one of
+grpc's threads allocates for a stream and another one frees leaves holes in all of them: after 20,000 streams that came and
+went, 300 at a time, a raw echo server held 67 MB and grew; with two arenas it held 56 MB and did not."""
+_M_ARENA_MAX = -8
+"""Of mallopt(3)."""
+
+
 def prepare() -> None:
-    """Set what grpc reads when it is first imported, unless the user has."""
+    """Set what grpc reads when it is first imported, unless the user has; and how memory is allocated from here on."""
+    _take_few_arenas()
     assert "grpc" not in sys.modules, "too late: grpc has been imported"
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
     # What matters comes as an exception or status, and is logged by us.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def _take_few_arenas() -> None:
+    """Where the C library knows arenas, and the user has not said how many."""
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def open_standard_files() -> None:

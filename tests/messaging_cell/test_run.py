@@ -1,6 +1,7 @@
 """`cell run`: how it starts, what it refuses, how it stops."""
 
 import json
+import platform
 import signal
 import socket
 import subprocess
@@ -207,6 +208,33 @@ def test_what_the_user_has_set_for_grpc_stays(tmp_path: Path, given: str | None,
         timeout=50,
     )
     assert done.stdout.strip() == used
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+@pytest.mark.parametrize(("given", "used"), [(None, 2), ("3", 3)])
+def test_threads_share_a_few_arenas(tmp_path: Path, given: str | None, used: int) -> None:
+    """Many threads that allocate make no more arenas than the cell wants, or the user: each would keep its own holes."""
+    program = """if True:
+        import ctypes, threading
+        from messaging_cell import runtime
+        runtime.prepare()
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        threads = [threading.Thread(target=libc.malloc, args=(1_000,)) for _ in range(16)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+    """
+    variables = {} if given is None else {"MALLOC_ARENA_MAX": given}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(tmp_path, **variables),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert 1 <= done.stdout.count("<heap nr=") <= used
 
 
 @pytest.mark.parametrize("experiments", ["", "no_such_experiment"])
