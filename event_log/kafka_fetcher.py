@@ -1,8 +1,7 @@
 """Reading partitions of the log, those of a consumer continually and any by single requests.
 
 For each node that leads some of them one request waits at the broker until there are records, or LONGEST_WAIT_S: that is how
-soon a partition that is new, sought or resumed is asked for. Where records come all the time requests keep a pace, because
-they cost client and broker more than the records that they bring. What came is kept as bytes and decoded when it is taken.
+soon a partition that is new, sought or resumed is asked for. What came is kept as bytes and decoded when it is taken.
 
 Bounds: bytes that wait to be taken `max_poll_bytes` and at most one answer of each node more.
 """
@@ -19,12 +18,9 @@ from event_log.kafka_brokers import CONTROL, START, Brokers
 from event_log.kafka_connection import error_name
 from event_log.kafka_records import BatchDamaged
 from event_log.port import LogError, LogRecord, LogUnavailable, Truncated
-from messaging_core.pace import Pace
 
 _numbers = itertools.count()
 
-INTERVAL_S = 0.002
-"""Between requests to a node while there is always something new."""
 LONGEST_WAIT_S = 0.1
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
@@ -323,11 +319,7 @@ class Fetcher:
     async def _follow_node(self, node: int) -> None:
         session = Session()
         pause_s = _PAUSE_S
-        pace = Pace(INTERVAL_S)
-        clock = asyncio.get_running_loop().time
         while True:
-            if (rest_s := pace.free_at() - clock()) > 0:
-                await asyncio.sleep(rest_s)
             if self._brokers.topic is not self._followed:
                 self._follow()  # others, an append for example, have learned who leads what now
             self._wanted.clear()
@@ -335,7 +327,6 @@ class Fetcher:
             if not positions:
                 await self._wanted.wait()
                 continue
-            pace.went(clock())
             try:
                 answers = await fetch(
                     self._brokers, node, self._purpose, positions, self._max_bytes, LONGEST_WAIT_S, session

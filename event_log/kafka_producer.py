@@ -1,8 +1,7 @@
 """Appends to Kafka: what has queued up goes out together, and is settled together.
 
 Each node gets one request at a time with the batches of all its partitions that have something to send, so batches grow
-with the load by themselves; and where there is a load, requests keep a pace, because they cost client and broker more than
-the records in them. Should a request take long, because one partition's copies do, others go out beside it, on
+with the load by themselves. Should a request take long, because one partition's copies do, others go out beside it, on
 connections of their own (I14). What is known of a batch's fate is decided in `kafka_batches`.
 
 Bounds: appends under way `max_pending_bytes`, then LogFull; their time `delivery_timeout_s`; requests to one node at a time
@@ -32,7 +31,6 @@ from event_log.port import (
     Settled,
     checked_bytes,
 )
-from messaging_core.pace import Pace
 from telemetry.metrics import Figure
 
 _logger = logging.getLogger(__name__)
@@ -40,8 +38,6 @@ _logger = logging.getLogger(__name__)
 MAX_REQUESTS_PER_NODE = 4
 MAX_REQUEST_BYTES = 1 << 20
 """And at most one batch more."""
-INTERVAL_S = 0.002
-"""Between requests, of which those to several nodes go together, while there is always something to send."""
 PATIENCE_S = 0.02
 """After which a request has taken so long that others go out beside it."""
 _ALONE_AFTER = 2
@@ -68,7 +64,6 @@ class Producer:
         self._pending_bytes = 0
         self._appends = AppendFigures()
         self._producer_id = -1
-        self._pace = Pace(INTERVAL_S)
         self._soon: asyncio.Handle | None = None
         self._later: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -101,8 +96,9 @@ class Producer:
         self._idle.clear()
         if sendable:
             self._kick_soon()
-        elif self._soon is None and self._later is None:
-            # An answer will come first, or else it takes so long that another request may go.
+        elif (
+            self._later is None
+        ):  # an answer will come first, or else it takes so long that another request may go
             self._later = self._loop.call_later(PATIENCE_S, self._send_due)
         if self._sweep is None:
             self._sweep = self._loop.call_later(_SWEEP_S, self._expire)
@@ -124,23 +120,15 @@ class Producer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _kick_soon(self) -> None:
-        """Send what is due when all of this turn of the loop have had their say, and the pace allows it."""
-        if self._soon is not None or not self._due:
-            return
-        free_at = self._pace.free_at()
-        if free_at <= self._loop.time():
+        """Send what is due when all of this turn of the loop have had their say."""
+        if self._soon is None:
             self._soon = self._loop.call_soon(self._send_due)
-        else:
-            self._soon = self._loop.call_at(free_at, self._send_due)
-            if self._later is not None:
-                self._later.cancel()
-                self._later = None
 
     def _send_due(self) -> None:
-        for timer in (self._soon, self._later):
-            if timer is not None:
-                timer.cancel()
-        self._soon = self._later = None
+        self._soon = None
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._brokers.gone is not None:
             self._give_up(math.inf)
         if not self._due:
@@ -163,11 +151,8 @@ class Producer:
                 self._once("leaders", self._refresh)
             else:
                 by_node.setdefault(node, []).append(lane)
-        due = len(self._due)
         for node, lanes in by_node.items():
             wake_at = min(wake_at, self._send_to(node, lanes, now))
-        if len(self._due) < due:
-            self._pace.went(now)
         if self._due:
             self._later = self._loop.call_at(wake_at, self._send_due)
 

@@ -131,8 +131,7 @@ def lock_folder(folder: Path) -> Lock:
     descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        _say_who(descriptor)
     except BlockingIOError:
         owner = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
@@ -143,6 +142,16 @@ def lock_folder(folder: Path) -> Lock:
         os.close(descriptor)
         raise
     return Lock(descriptor)
+
+
+def _say_who(descriptor: int) -> None:
+    """Write this process's id down, for people; where the disk is full they have to do without."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def sync_folder(folder: Path) -> None:

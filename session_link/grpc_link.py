@@ -8,7 +8,6 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cell.delivery.v1 import session_link_pb2 as link
-from messaging_core.pace import Pace
 from messaging_core.wire import varint
 from session_link.inbox import Inbox
 from session_link.port import (
@@ -29,8 +28,6 @@ MAX_FRAME_BYTES = 8 * 1024 * 1024
 INBOX_BYTES = 4 * 1024 * 1024
 """What an end takes in ahead of its receiver; past it HTTP/2 flow control holds the sender."""
 CLOSE_TIMEOUT_S = 1.0
-INTERVAL_S = 0.002
-"""Between frames while there is always something to send: each wakes both ends, whatever is in it."""
 
 _KEEPALIVE: tuple[tuple[str, int], ...] = (
     # A machine that vanishes must not keep partitions or sessions: noticed within 15 s.
@@ -138,7 +135,7 @@ class _Stream(Protocol):
 
 
 class _GrpcEnd(LinkEnd[Out, In]):
-    """Two tasks a link: one reads frames ahead, one writes what the last turns of the loop have sent."""
+    """Two tasks a link: one reads frames ahead, one writes what the last turn of the loop has sent."""
 
     def __init__(
         self,
@@ -197,14 +194,9 @@ class _GrpcEnd(LinkEnd[Out, In]):
         await asyncio.wait((self._writer,), timeout=CLOSE_TIMEOUT_S)
 
     async def _write(self) -> None:
-        pace = Pace(INTERVAL_S)
-        clock = asyncio.get_running_loop().time
         try:
             while not (self._closing and not self._queue):
                 await self._sent.wait()
-                if (rest_s := pace.free_at() - clock()) > 0:
-                    await asyncio.sleep(rest_s)
-                pace.went(clock())
                 self._sent.clear()
                 queue, self._queue = self._queue, []
                 for frame, payload_bytes in _frames(queue):

@@ -8,11 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from event_log import kafka_fetcher
 from event_log.kafka_brokers import TopicState
 from event_log.kafka_fetcher import Fetcher
 from event_log.kafka_settings import KafkaLogSettings
-from messaging_core.pace import AT_ONCE
 from tests.event_log.driving import PATIENCE_S
 
 TOPIC_ID = uuid4()
@@ -21,8 +19,7 @@ TOPIC_ID = uuid4()
 class QuietBrokers:
     """Brokers that have no records, nor anything against being asked: as followers, which consumers may read from, too."""
 
-    def __init__(self, takes_s: float = 0.01) -> None:
-        self._takes_s = takes_s
+    def __init__(self) -> None:
         self.settings = KafkaLogSettings(servers=("127.0.0.1:1",), topic="log")
         self.asked: list[int] = []
         self.epochs_told: list[int] = []
@@ -48,7 +45,7 @@ class QuietBrokers:
         self.epochs_told += [
             part.current_leader_epoch for topic in request.topics for part in topic.partitions
         ]
-        await asyncio.sleep(self._takes_s)
+        await asyncio.sleep(0.01)
         refusal = self.refusals.pop(node, 0)
         part = SimpleNamespace(partition_index=0, error_code=refusal, high_watermark=-1, records=None)
         responses = [SimpleNamespace(partitions=[part])] if refusal else []
@@ -129,18 +126,3 @@ def test_what_a_broker_has_not_heard_of_stands() -> None:
     learned = TopicState(TOPIC_ID, {0: 1, 1: 2}, {}, {0: 4, 1: 4, 2: 4}).after(known)
     assert learned.leaders == {0: 2, 1: 2}
     assert learned.epochs == {0: 5, 1: 4, 2: 4}
-
-
-async def test_requests_keep_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that always has an answer is asked again at once a few times, and then once an interval."""
-    monkeypatch.setattr(kafka_fetcher, "INTERVAL_S", 0.05)
-    brokers = QuietBrokers(takes_s=0)
-    fetcher = Fetcher(brokers, lambda: None, lambda: None)  # type: ignore[arg-type]
-    clock = asyncio.get_running_loop().time
-    began_s = clock()
-    fetcher.seek(0, 0)
-    async with asyncio.timeout(PATIENCE_S):
-        while len(brokers.asked) < AT_ONCE + 4:
-            await asyncio.sleep(0.005)
-    assert len(brokers.asked) <= AT_ONCE + 1 + (clock() - began_s) / 0.05
-    await fetcher.close()

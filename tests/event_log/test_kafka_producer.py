@@ -12,13 +12,11 @@ from typing import Any, cast
 import pytest
 from kafka.record.memory_records import MemoryRecords
 
-from event_log import kafka_producer
 from event_log.kafka_brokers import Brokers, TopicState
 from event_log.kafka_connection import ConnectionLost
 from event_log.kafka_producer import MAX_REQUESTS_PER_NODE, Producer
 from event_log.kafka_settings import KafkaLogSettings
 from event_log.port import Fate, LogFull, LogUnavailable, NewRecord, Settled
-from messaging_core.pace import AT_ONCE
 from tests.event_log.driving import PATIENCE_S
 
 PARTITIONS = 8
@@ -138,46 +136,6 @@ async def test_what_is_appended_in_one_turn_goes_together(told: Told) -> None:
     assert [told.fates[tag].offset for tag in (b"a", b"b", b"d", b"c")] == [40, 41, 42, 40]
     await producer.close()
     assert len(brokers.requests) == 1
-
-
-async def test_what_comes_alone_goes_at_once(told: Told) -> None:
-    """A few appends after a rest wait for nothing, although each is sent before the pace would have it."""
-    brokers = ScriptedBrokers()
-    producer = a_producer(brokers)
-    producer.append(records(0, b"connects"), told)
-    (await brokers.next_request(0)).reply()
-    await told.wait(b"connects")
-    for number in range(1, AT_ONCE):
-        producer.append(records(0, b"%d" % number), told)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        brokers.requests[number].reply()
-    await producer.close()
-
-
-async def test_requests_keep_a_pace(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However quickly the brokers answer, what is appended all the time goes together, and all of it goes."""
-    monkeypatch.setattr(kafka_producer, "INTERVAL_S", 0.05)
-    brokers = ScriptedBrokers()
-    producer = a_producer(brokers)
-    clock = asyncio.get_running_loop().time
-    began_s, appended = clock(), 0
-    while clock() < began_s + 0.5:
-        producer.append(records(appended % PARTITIONS, b"%d" % appended), told)
-        appended += 1
-        await asyncio.sleep(0.002)
-        for request in brokers.requests:
-            if not request.answer.done():
-                request.reply()
-    took_s = clock() - began_s
-    assert len(brokers.requests) <= AT_ONCE + 1 + took_s / 0.05
-    closing = asyncio.create_task(producer.close())
-    while not closing.done():
-        await asyncio.sleep(0.002)
-        for request in brokers.requests:
-            if not request.answer.done():
-                request.reply()
-    assert len(told.fates) == appended
 
 
 async def test_a_stalled_partition_holds_up_no_other(told: Told) -> None:

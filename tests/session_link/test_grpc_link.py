@@ -8,8 +8,6 @@ import grpc
 import pytest
 
 from cell.delivery.v1 import session_link_pb2 as link
-from messaging_core.pace import AT_ONCE
-from session_link import grpc_link
 from session_link.grpc_link import SERVER_OPTIONS, add_session_link_service, dial
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
 from session_link.routed import FromOwner, to_message
@@ -76,25 +74,6 @@ async def test_dialing_where_nobody_is_raises() -> None:
         pass
     with pytest.raises(LinkClosed, match="UNAVAILABLE"):
         await dial(address)
-
-
-async def test_frames_keep_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent all the time goes in few frames, and all of it in order; the end waits for what is queued."""
-    monkeypatch.setattr(grpc_link, "INTERVAL_S", 0.05)
-    clock = asyncio.get_running_loop().time
-    numbers = range(200)
-
-    async def serve(end: ServerEnd) -> None:
-        for number in numbers:
-            end.send([link.ServerMessage(detach=link.Detach(partition=number))])
-            await asyncio.sleep(0.001)
-
-    async with serving(serve) as address, grpc.aio.insecure_channel(address) as channel:
-        began_s = clock()
-        call: RawCall = channel.stream_stream(METHOD)()
-        frames = [link.LinkResponse.FromString(frame) async for frame in call]
-        assert len(frames) <= AT_ONCE + 1 + (clock() - began_s) / 0.05
-    assert [message.detach.partition for frame in frames for message in frame.messages] == list(numbers)
 
 
 async def test_an_ordinary_stub_understands_the_frames() -> None:
