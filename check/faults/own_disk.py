@@ -61,9 +61,10 @@ class OwnDisk:
             os.close(folder)
 
     def restore(self) -> None:
-        """After a loss of power: it has what it had."""
+        """After a loss of power: it has what it had, but for the ballast, whose end may not have been synced."""
         self.unmount()
         self._mount()
+        self.free()
 
     def unmount(self) -> None:
         """Take it away; when nobody has a file open."""

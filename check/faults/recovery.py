@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from check.faults.ledger import Line
@@ -19,7 +20,8 @@ class Times(NamedTuple):
 
     faults: int
     flow_s: Sequence[float]
-    """From when it was mended until a client that was there was told of a message sent since; one for each client."""
+    """From when it was mended until a client that was there was told of a message sent since; one for each client that
+    was told before the next fault began."""
     live_s: Sequence[float]
     """From its beginning until a client that had lost its stream had another one, with all that it had missed."""
 
@@ -30,7 +32,8 @@ def times(run: Run) -> Mapping[str, Times]:
     clients = [(lines, [line for line in lines if line.kind in _PRESENCE]) for lines in run.clients.values()]
     for fault in alone(run.injected):
         flow, live, numbers = by_kind.setdefault(fault.kind, ([], [], []))
-        flow += [s for lines, presence in clients for s in _flow(run, lines, presence, fault)]
+        next_t = min((other.begin_t for other in run.injected if other.begin_t > fault.begin_t), default=inf)
+        flow += [s for lines, presence in clients for s in _flow(run, lines, presence, fault, next_t)]
         live += [s for lines, presence in clients for s in _live(lines, presence, fault)]
         numbers.append(fault.number)
     return {
@@ -55,11 +58,13 @@ def percentile(values: Sequence[float], part: float) -> float:
     return values[min(len(values) - 1, int(len(values) * part))] if values else 0.0
 
 
-def _flow(run: Run, lines: Sequence[Line], presence: Sequence[Line], fault: Injected) -> Iterator[float]:
+def _flow(
+    run: Run, lines: Sequence[Line], presence: Sequence[Line], fault: Injected, next_t: float
+) -> Iterator[float]:
     if not _is_there(presence, fault.begin_t, fault.mended_t):
         return
     for line in _after(lines, fault.mended_t):
-        if line.kind in ("left", "stalled"):
+        if line.kind in ("left", "stalled") or line.t >= next_t:
             return
         if line.kind == "event" and line.data["kind"] == "message":
             sent = run.sends.get(line.data["ref"][2])

@@ -58,6 +58,16 @@ def test_a_full_disk_has_no_room_until_it_is_freed(disk: OwnDisk) -> None:
     (disk.folder / "file").write_bytes(bytes(100_000))
 
 
+def test_a_loss_of_power_does_not_bring_the_ballast_back(disk: OwnDisk) -> None:
+    """A disk that was freed stays so, although nobody has synced that."""
+    disk.fill()
+    os.sync()
+    disk.free()
+    disk.lose_power()
+    disk.restore()
+    (disk.folder / "file").write_bytes(bytes(100_000))
+
+
 def test_a_loss_of_power_takes_what_was_not_synced(disk: OwnDisk) -> None:
     """What was synced is there, and nothing else is, neither in a file nor in a folder."""
     with (disk.folder / "synced").open("wb") as file:

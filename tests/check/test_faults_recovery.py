@@ -43,6 +43,15 @@ def test_events_flow_again_when_something_sent_since_is_told() -> None:
     assert found.flow_s == [2.0]
 
 
+def test_the_next_fault_is_not_counted_with_the_one_before() -> None:
+    """Who was told of nothing before it began says nothing of the one before, whatever the next one did."""
+    other = [(30.0, "fault"), (50.0, "mended"), (50.1, "serving")]
+    in_time = [send(20, "soon"), told(21, "soon")]
+    late = [send(20, "late"), told(51, "late")]
+    found = times(run_of(faults(FAULT, other), one=in_time, two=late))["kill"]
+    assert found.flow_s == [9.0]
+
+
 def test_streams_that_were_lost_are_live_again() -> None:
     """From the beginning of the fault on; only where one was lost to it."""
     lost = [line(9, "live"), line(10.5, "lost"), line(13.5, "live")]

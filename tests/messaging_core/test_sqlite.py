@@ -63,6 +63,19 @@ def test_settings_that_do_not_take_are_refused(tmp_path: Path) -> None:
         connect(Path(":memory:"))
 
 
+def test_a_full_disk_does_not_keep_a_folder_from_being_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose it is cannot be written down then, and it is locked all the same."""
+
+    def full(descriptor: int, written: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with lock_folder(tmp_path), pytest.raises(FolderInUse, match="in use by process unknown"):
+        lock_folder(tmp_path)
+
+
 def test_a_locked_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """Another process gets the folder's name, the owner's process id and a way out; after release it gets the folder."""
     folder = tmp_path / "made" / "on the way"
