@@ -129,7 +129,9 @@ async def measure(options: Options) -> tuple[dict[str, Measured], dict[str, floa
                 single = loads["1-on-1, saturated, a frame each"] = await load.saturated(
                     options.seconds, options.under_way, commands_a_frame=1
                 )
-                loads["1-on-1, half of that"] = await load.paced(single.per_second / 2, options.seconds)
+                loads["1-on-1, half of a frame each"] = await load.paced(
+                    single.per_second / 2, options.seconds
+                )
                 loads["1-on-1, low rate"] = await load.paced(options.rate * options.clients, options.seconds)
             async with _load(server, lambda tally: [_user("hermit", "hermit", tally)]) as load:
                 loads["one user to itself"] = await load.streaming(options.seconds)

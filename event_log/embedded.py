@@ -65,7 +65,7 @@ Arguments = TypeVarTuple("Arguments")
 
 FILE_NAME = "log.db"
 RESERVE_NAME = "log.reserve"
-_NOT_OPENED = (sqlite3.Error, UnicodeDecodeError, LookupError, struct.error)
+_NOT_OPENED = (sqlite3.Error, ValueError, LookupError, struct.error)
 """What a file that is no log or is damaged makes of its being read: SQLite quotes it, and rows are not as written."""
 _LETTERS_AT_ONCE = 16
 _OVERHEAD_BYTES = 200

@@ -72,7 +72,10 @@ class LogState:
 
 
 def open_file(path: Path, partition_count: int) -> LogState:
-    """Make the log if there is none, and begin a new epoch of it. Raises OtherLog, sqlite3.Error."""
+    """Make the log if there is none, and begin a new epoch of it.
+
+    Raises OtherLog, sqlite3.Error; ValueError, LookupError, struct.error where rows are not as they were written.
+    """
     connection = connect(path)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -84,7 +87,7 @@ def open_file(path: Path, partition_count: int) -> LogState:
         epoch = int(meta["epoch"]) + 1
         connection.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (str(epoch),))
         starts, ends = _offsets(connection, partition_count)
-        committed = _committed(connection)
+        committed = _committed(connection, partition_count)
         connection.execute("COMMIT")
         return LogState(meta["incarnation"], epoch, starts, ends, committed)
     finally:
@@ -125,7 +128,10 @@ def _add_letter_columns(connection: sqlite3.Connection) -> None:
 def _offsets(connection: sqlite3.Connection, partition_count: int) -> tuple[list[int], list[int]]:
     starts, ends = [0] * partition_count, [0] * partition_count
     for partition, start, end in connection.execute("SELECT * FROM trimmed"):
+        _check(partition, partition_count)
         starts[partition], ends[partition] = start, end
+    for (most,) in connection.execute("SELECT id FROM batch ORDER BY id DESC LIMIT 1"):
+        _check(most >> _SHIFT, partition_count)
     for partition in range(partition_count):
         last = connection.execute(
             "SELECT id, records FROM batch WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
@@ -136,11 +142,17 @@ def _offsets(connection: sqlite3.Connection, partition_count: int) -> tuple[list
     return starts, ends
 
 
-def _committed(connection: sqlite3.Connection) -> dict[str, dict[int, Commit]]:
+def _check(partition: int, partition_count: int) -> None:
+    if not 0 <= partition < partition_count:
+        raise LookupError(f"there is something of a partition {partition}")
+
+
+def _committed(connection: sqlite3.Connection, partition_count: int) -> dict[str, dict[int, Commit]]:
     committed: dict[str, dict[int, Commit]] = {
         name: {} for (name,) in connection.execute("SELECT name FROM consumer_group")
     }
     for name, partition, offset, metadata in connection.execute("SELECT * FROM committed"):
+        _check(partition, partition_count)
         committed.setdefault(name, {})[partition] = Commit(offset, metadata)
     return committed
 

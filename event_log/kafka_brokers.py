@@ -143,6 +143,7 @@ class Brokers:
                 return await self.ask(node, request())
             except ConnectionLost as error:
                 failure = error
+                self._ask_last(node)
         return await self._ask_first_servers(request, failure)
 
     def disconnect(self, purpose: str) -> None:
@@ -207,7 +208,7 @@ class Brokers:
                 found.update(result)
             if len(found) < len(set(wanted)):
                 await self.refresh()
-                raise LogUnavailable("some partitions have no leader")
+                raise LogUnavailable("some partitions have no leader, or another one by now")
 
         await self.insist("the log's bounds cannot be read", attempt, self.settings.request_timeout_s)
         return found
@@ -250,6 +251,11 @@ class Brokers:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in self._connections.values():
             connection.close("the log is closed")
+
+    def _ask_last(self, node: int) -> None:
+        """Of any that may answer others are asked before."""
+        if node in self._addresses:
+            self._addresses[node] = self._addresses.pop(node)
 
     async def _connect(self, key: tuple[str, int]) -> Connection:
         try:
@@ -301,7 +307,12 @@ class Brokers:
                     raise LogUnavailable(f"topic {found.name!r} is not yet known to broker {node}")
 
     async def _metadata(self, topics: Iterable[str]) -> Any:
-        """What a broker tells of the others and of topics."""
+        """What a broker tells of the others and of topics: another one each time.
+
+        One that is cut off from the others, and not from us, would tell what was, again and again.
+        """
+        for first in tuple(self._addresses)[:1]:
+            self._ask_last(first)
         answer = await self.ask_any(lambda: _metadata_request(topics))
         for broker in answer.brokers:
             self._addresses[broker.node_id] = (broker.host, broker.port)
@@ -343,6 +354,7 @@ class Brokers:
             ListOffsetsRequest.ListOffsetsTopic,
             ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition,
         )
+        known = None if name else self.topic
         request = ListOffsetsRequest(
             replica_id=-1,
             isolation_level=0,
@@ -352,9 +364,7 @@ class Brokers:
                     partitions=[
                         partition(
                             partition_index=index,
-                            current_leader_epoch=-1
-                            if name or self.topic is None
-                            else self.topic.epoch(index),
+                            current_leader_epoch=known.epoch(index) if known else -1,
                             timestamp=where,
                         )
                         for index in partitions

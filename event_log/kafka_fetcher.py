@@ -362,10 +362,11 @@ class Fetcher:
             offset = positions.get(partition, -1)
             if self._positions.get(partition) != offset or partition in unwanted:
                 continue  # sought elsewhere or paused in the meantime, or not the consumer's any more
-            self._ends[partition] = found.end_offset
             if found.error_code not in (0, _OUT_OF_RANGE):
                 moved = True
-            elif found.error_code == _OUT_OF_RANGE:
+                continue
+            self._ends[partition] = found.end_offset
+            if found.error_code == _OUT_OF_RANGE:
                 self._held.add(partition)
                 task = asyncio.create_task(self._judge(partition, offset))
                 self._judging.add(task)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,9 +130,10 @@ class HistoryConsumer:
         while not self._closing.is_set():
             polled = await self._poll(consumer, max(0.0, commit_due - clock()))
             begun = clock()
-            async for work in self._works(polled.records):
-                if not await self._store(consumer, work):
-                    break
+            async with aclosing(self._works(polled.records)) as works:
+                async for work in works:
+                    if not await self._store(consumer, work):
+                        break
             if 0 < _size_bytes(polled) < self._settings.full_round_bytes:
                 await self._pause_until(begun + interval_s)
             if clock() >= commit_due:
@@ -202,18 +203,18 @@ class HistoryConsumer:
 
     # Records
 
-    async def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> AsyncIterator[_Work]:
+    async def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> AsyncGenerator[_Work, None]:
         """Read records, piece by piece. Those of a partition that is lost meanwhile do no harm: they are not committed."""
         owners = [self._owned[partition] for partition, _ in records]
         work = _Work(Batch(self._log.incarnation))
         for owned, (partition, batch) in zip(owners, records, strict=True):
             for record in batch:
                 self._read(work, partition, owned, record)
+                if work.records % _SLICE == 0:
+                    await asyncio.sleep(0)
                 if work.records >= self._store_port.batch_records:
                     yield work
                     work = _Work(Batch(self._log.incarnation))
-                elif work.records % _SLICE == 0:
-                    await asyncio.sleep(0)
         if work.records:
             yield work
 

@@ -23,6 +23,7 @@ Tables (WITHOUT ROWID, clustered by the key that is asked for)
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -69,9 +70,13 @@ class EmbeddedStore(HistoryStore):
         """
         path = folder / FILE
         lock = await asyncio.to_thread(prepare, folder)
-        with opening(path, lock):
-            write_connection = _cached(connect(path), _WRITER_CACHE_KIB)
-            connections = [_cached(connect(path, read_only=True), _READER_CACHE_KIB) for _ in range(_READERS)]
+        with opening(path, lock), ExitStack() as opened:
+            write_connection = opened.enter_context(closing(_cached(connect(path), _WRITER_CACHE_KIB)))
+            connections = [
+                opened.enter_context(closing(_cached(connect(path, read_only=True), _READER_CACHE_KIB)))
+                for _ in range(_READERS)
+            ]
+            opened.pop_all()
         writer = Workers("history-writer", [write_connection], WriteRunner(), _WRITES_AT_ONCE)
         readers = Workers("history-reader", connections, run_reads, 1)
         return cls(lock, writer, readers)

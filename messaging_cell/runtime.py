@@ -43,7 +43,8 @@ def prepare() -> None:
 
 def _take_few_arenas() -> None:
     """Where the C library knows arenas, and the user has not said how many."""
-    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+    said = "MALLOC_ARENA_MAX" in os.environ or "malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform == "linux" and not said:
         with suppress(AttributeError, OSError):
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 

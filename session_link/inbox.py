@@ -31,19 +31,13 @@ class Inbox(Generic[In]):
     def put(self, messages: Sequence[In], size_bytes: int) -> None:
         """Add messages. What comes after the end is dropped."""
         if self._end_reason is not None:
-            return None
+            return
         self._messages.extend(messages)
         self.bytes += size_bytes
         if self._taker is None:
-            return _wake(self._arrived)
-        try:
-            self._taker(self._drain())
-        except Exception as error:
-            self._taker = None
-            assert self._arrived is not None
-            if not self._arrived.done():
-                self._arrived.set_exception(error)
-        return None
+            _wake(self._arrived)
+        else:
+            self._give_to(self._taker)
 
     def end(self, reason: str) -> None:
         """Nothing more will arrive. The first reason stands."""
@@ -59,9 +53,7 @@ class Inbox(Generic[In]):
                 raise LinkClosed(self._end_reason)
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
-        messages = self._drain()
-        _wake(self._taken)
-        return messages
+        return self._drain()
 
     async def take_into(self, taker: Callable[[Sequence[In]], None]) -> NoReturn:
         """Have `taker` called with everything that is here and, within `put`, with what arrives from now on.
@@ -79,8 +71,18 @@ class Inbox(Generic[In]):
                 self._taker = None
         raise LinkClosed(self._end_reason or "")
 
+    def _give_to(self, taker: Callable[[Sequence[In]], None]) -> None:
+        try:
+            taker(self._drain())
+        except Exception as error:
+            self._taker = None
+            assert self._arrived is not None
+            if not self._arrived.done():
+                self._arrived.set_exception(error)
+
     def _drain(self) -> Sequence[In]:
         messages, self._messages, self.bytes = self._messages, [], 0
+        _wake(self._taken)
         return messages
 
     async def emptied(self) -> None:

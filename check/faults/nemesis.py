@@ -147,7 +147,7 @@ class Nemesis:
         for name in self._parts.processes:
             async with self._stopped(name) as part:
                 await asyncio.to_thread(self._stop, part)
-            await part.wait_serving(lambda: self._under_way > 1)
+            await part.wait_serving(lambda: self._under_way > 1)  # this fault is one of them
         yield
 
     def _stop(self, part: Part) -> None:

@@ -98,13 +98,26 @@ async def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
     [
         "UPDATE meta SET value = CAST(x'ff' AS TEXT) WHERE name = 'incarnation'",
         "DELETE FROM meta WHERE name = 'format'",
+        "UPDATE meta SET value = 'x' WHERE name = 'epoch'",
         "INSERT INTO trimmed VALUES (99, 1, 1)",
+        "INSERT INTO trimmed VALUES (-1, 1, 1)",
+        "INSERT INTO batch VALUES (99 << 40, 0, x'00000000')",
         "INSERT INTO batch VALUES (0, 0, x'00')",
+        "INSERT INTO committed VALUES ('delivery', 99, 1, '')",
     ],
-    ids=["no text", "a name gone", "no such partition", "no records"],
+    ids=[
+        "no text",
+        "a name gone",
+        "no number",
+        "no such partition",
+        "below all partitions",
+        "records of no partition",
+        "no records",
+        "a commit of no partition",
+    ],
 )
 async def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
-    """By its path, and as a log that cannot be used, whatever in it is not as it was written."""
+    """By its path, and as a log that cannot be used, where what it is read for at once is not as it was written."""
     await (await open_embedded(tmp_path)).close()
     with sqlite3.connect(tmp_path / FILE_NAME) as connection:
         connection.execute(damage)

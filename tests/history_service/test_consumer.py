@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,38 @@ async def test_a_batch_is_as_large_as_suits_the_store(
         await stored(log, store)
     assert len(sizes) == 1
     assert await contents(store, made) == await fresh(made)
+
+
+async def test_others_get_their_turn_while_much_is_read(
+    log: EmbeddedLog, store: Flaky, made: WrittenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 512 records, also of those that are read again and need no store, as after a start."""
+    chatter(made, 900)
+    await Appender(log, made).append()
+    since_turn = most = total = 0
+    read = HistoryConsumer._read
+
+    def counted(self: HistoryConsumer, *arguments: Any) -> None:
+        nonlocal since_turn, most, total
+        since_turn, total = since_turn + 1, total + 1
+        most = max(most, since_turn)
+        read(self, *arguments)
+
+    async def stored_before(self: HistoryConsumer, *arguments: Any) -> bool:
+        return True
+
+    async def take_turns() -> None:
+        nonlocal since_turn
+        while total < sum(map(len, made.records.values())):
+            since_turn = 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(HistoryConsumer, "_read", counted)
+    monkeypatch.setattr(HistoryConsumer, "_store", stored_before)
+    async with consuming(log, store):
+        await take_turns()
+    assert total > 1_024
+    assert most <= 512
 
 
 async def test_closing_commits_and_starting_goes_on(log: EmbeddedLog, store: Flaky, made: WrittenLog) -> None:

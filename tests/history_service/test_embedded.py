@@ -4,13 +4,13 @@ import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
 from history_service import embedded
 from history_service.embedded import EmbeddedStore
 from history_service.port import Batch, MessageRow, StoreError, StoreUnavailable
+from messaging_core.sqlite import connect
 from tests.history_service.written import INCARNATION
 
 FILE = "history.db"
@@ -50,10 +50,21 @@ class TestOpen:
         """SQLite says "disk I/O error", also after the file was looked at. The folder is free again."""
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+        opened: list[sqlite3.Connection] = []
+
+        def connect_twice(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+            if len(opened) == 2:
+                raise error
+            opened.append(connect(path, read_only=read_only))
+            return opened[-1]
+
         with monkeypatch.context() as patched:
-            patched.setattr(embedded, "connect", Mock(side_effect=error))
+            patched.setattr(embedded, "connect", connect_twice)
             with pytest.raises(StoreError, match=f"no space is left on the disk of {tmp_path}"):
                 await EmbeddedStore.open(tmp_path)
+        for connection in opened:
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.total_changes  # noqa: B018
         await (await EmbeddedStore.open(tmp_path)).close()
 
 
