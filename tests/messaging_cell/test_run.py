@@ -194,11 +194,9 @@ def test_a_part_that_cannot_go_on_ends_it(tmp_path: Path) -> None:
         cell.kill()
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, runtime.GRPC_EXPERIMENTS), ("", ""), ("other", "other")])
-def test_what_the_user_has_set_for_grpc_stays(tmp_path: Path, given: str | None, used: str) -> None:
-    """GRPC_EXPERIMENTS is set before grpc is imported, unless the user has."""
-    program = "import os; from messaging_cell import runtime; runtime.prepare(); print(os.environ['GRPC_EXPERIMENTS'])"
-    variables = {} if given is None else {"GRPC_EXPERIMENTS": given}
+def printed(tmp_path: Path, program: str, variable: str, given: str | None) -> str:
+    """What a program prints where the user has given a variable this value, or not set it."""
+    variables = {} if given is None else {variable: given}
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment(tmp_path, **variables),
@@ -207,7 +205,14 @@ def test_what_the_user_has_set_for_grpc_stays(tmp_path: Path, given: str | None,
         check=True,
         timeout=50,
     )
-    assert done.stdout.strip() == used
+    return done.stdout
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, runtime.GRPC_EXPERIMENTS), ("", ""), ("other", "other")])
+def test_what_the_user_has_set_for_grpc_stays(tmp_path: Path, given: str | None, used: str) -> None:
+    """GRPC_EXPERIMENTS is set before grpc is imported, unless the user has."""
+    program = "import os; from messaging_cell import runtime; runtime.prepare(); print(os.environ['GRPC_EXPERIMENTS'])"
+    assert printed(tmp_path, program, "GRPC_EXPERIMENTS", given).strip() == used
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
@@ -229,16 +234,7 @@ def test_threads_share_a_few_arenas(tmp_path: Path, given: str | None, used: int
         [thread.join() for thread in threads]
         libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
     """
-    variables = {} if given is None else {"MALLOC_ARENA_MAX": given}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment(tmp_path, **variables),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=50,
-    )
-    assert 1 <= done.stdout.count("<heap nr=") <= used
+    assert 1 <= printed(tmp_path, program, "MALLOC_ARENA_MAX", given).count("<heap nr=") <= used
 
 
 @pytest.mark.parametrize("experiments", ["", "no_such_experiment"])
