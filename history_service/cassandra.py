@@ -53,7 +53,7 @@ async def migrate(
 class CassandraStore(HistoryStore):
     """History in one keyspace. See the module's text."""
 
-    # What costs here is a mutation, and rows of one user or conversation that are written together are one; a registration
+    # What costs here is a mutation, and rows of one user or conversation that stand together share one; a registration
     # does not wait for them. What a poll brings bounds a batch before this does.
     batch_records = 8_192
     write_interval_s = 1.0

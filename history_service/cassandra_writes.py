@@ -1,7 +1,7 @@
 """What the Cassandra store writes. Each statement can be run again, whatever was written since, and changes nothing.
 
 Rows of one partition of Cassandra go in one batch, which is one mutation there; the others in batches by the node that has
-their first copy, those of one user or conversation beside one another, of which Cassandra makes one mutation. Batches are
+their first copy, those of one user or conversation beside one another, so that they share mutations. Batches are
 unlogged: each row stands for itself, and what failed is written again.
 """
 
