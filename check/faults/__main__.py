@@ -42,7 +42,7 @@ def main() -> int:
 
     with Network() as network, ENGINES[arguments.engine](folder, network) as parts:
         kinds = schedule.choose(parts.kinds, arguments.only)
-        faults = schedule.make(arguments.seed, arguments.minutes, kinds)
+        faults = schedule.make(arguments.seed, arguments.minutes, kinds, arguments.apart)
         say(f"seed {arguments.seed}, {len(faults)} faults; ledgers in {folder}")
         for line in [*parts.notes, *map(str, faults)]:
             print(f"         {line}")
@@ -96,6 +96,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="KIND", help="only such faults; repeatable"
+    )
+    parser.add_argument(
+        "--apart",
+        type=float,
+        metavar="SECONDS",
+        help="between one fault and the next (default: what its kind takes, and some together)",
     )
     parser.add_argument(
         "--folder", type=Path, help="keep ledgers there (default: a new one, kept on violations)"

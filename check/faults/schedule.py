@@ -4,6 +4,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+_TOGETHER = 0.25
+"""Of all faults: those that begin while the one before lasts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -44,18 +47,23 @@ def choose(kinds: Mapping[str, Kind], only: Sequence[str]) -> dict[str, Kind]:
     }
 
 
-def make(seed: int, minutes: float, kinds: Mapping[str, Kind], together: float = 0.25) -> list[Fault]:
-    """Faults one after the other, each kind as often as any other, of which this part happens beside another one."""
+def make(seed: int, minutes: float, kinds: Mapping[str, Kind], apart_s: float | None = None) -> list[Fault]:
+    """Faults one after the other, each kind as often as any other; some begin beside another one.
+
+    With `apart_s` none does: there is that time between the end of each and the beginning of the next.
+    """
     chance = random.Random(f"schedule {seed}")
     faults: list[Fault] = []
     deck: list[str] = []
+    together = _TOGETHER if apart_s is None else 0.0
     at_s, end_s = 6.0, minutes * 60 - 12
     while kinds:
         deck = deck or chance.sample(sorted(kinds), len(kinds))
         name = deck.pop()
         kind = kinds[name]
         lasts_s = chance.uniform(kind.least_s, kind.most_s)
-        if at_s + lasts_s + kind.rest_s > end_s:
+        rest_s = kind.rest_s if apart_s is None else apart_s
+        if at_s + lasts_s + rest_s > end_s:
             break
         faults.append(
             Fault(len(faults) + 1, round(at_s, 2), name, chance.choice(kind.targets), round(lasts_s, 2))
@@ -63,5 +71,5 @@ def make(seed: int, minutes: float, kinds: Mapping[str, Kind], together: float =
         if chance.random() < together:
             at_s += chance.uniform(0.0, lasts_s)
         else:
-            at_s += lasts_s + kind.rest_s + chance.uniform(0.0, 3.0)
+            at_s += lasts_s + rest_s + chance.uniform(0.0, 3.0)
     return faults

@@ -50,6 +50,13 @@ def test_some_are_combined_and_most_are_alone() -> None:
     assert faults == sorted(faults, key=lambda fault: fault.at_s)
 
 
+def test_they_can_be_kept_apart() -> None:
+    """Then none begins before the one before has been over for as long as was asked for."""
+    faults = make(11, 60, KINDS, apart_s=25.0)
+    assert len(faults) > 50
+    assert all(b.at_s >= a.at_s + a.lasts_s + 24.9 for a, b in pairwise(faults))
+
+
 def test_kinds_are_chosen_by_how_their_names_begin() -> None:
     """Those that must be asked for are left out where nothing is asked for."""
     kinds = {**KINDS, "kill more": Kind(("c",), 0.0, 1.0), "roll": Kind(("all",), 0.0, 1.0, only_asked=True)}
