@@ -168,7 +168,7 @@ async def kill_at_random(
     await asyncio.to_thread(cell.start)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(100 + 30 * KILLS)
 async def test_nothing_accepted_is_lost_or_doubled(tmp_path: Path) -> None:
     """Kills under load: each accepted message is there once, in one order per user, for each client and in history."""
     print(f"KILL_SEED={SEED} KILLS={KILLS}")
