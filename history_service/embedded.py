@@ -49,8 +49,8 @@ R = TypeVar("R")
 
 _READERS = 2
 _WRITES_AT_ONCE = 1_024
-_WRITER_CACHE_KIB = 65_536
-_READER_CACHE_KIB = 16_384
+_WRITER_CACHE_KIB = 16_384
+_READER_CACHE_KIB = 8_192
 
 
 class EmbeddedStore(HistoryStore):
