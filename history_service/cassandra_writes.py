@@ -91,7 +91,7 @@ class Writes:
         """HistoryStore.write; `epoch` is the number of the batch's incarnation."""
         buckets: set[tuple[object, ...]] = set()
         told, firsts = self._told(batch, epoch * EPOCH)
-        starts = self._starts(firsts, time.monotonic())
+        starts = self._starts(batch, firsts, time.monotonic())
         rows = [*_of_conversations(batch, epoch * EPOCH, buckets), *_of_users(batch, epoch * EPOCH)]
         new = [bucket for bucket in buckets if bucket not in self._buckets]
         rows += [_Row(str(table), tuple(key)) for table, *key in new]
@@ -135,9 +135,14 @@ class Writes:
                 rows[place].append(_mark_row("event_marks", place, mark, base))
         return rows, firsts
 
-    def _starts(self, firsts: Mapping[int, int], now_s: float) -> dict[int, _Start]:
-        """What is to be said now: what follows these positions is written from now on."""
-        return {p: _Start(first, now_s) for p, first in firsts.items() if self._is_due(p, first, now_s)}
+    def _starts(self, batch: Batch, firsts: Mapping[int, int], now_s: float) -> dict[int, _Start]:
+        """What is to be said now: what follows these positions is written from now on.
+
+        Only of partitions whose positions come with the batch, as those of a consumer do, which goes on from there. What
+        follows a record that is put back was written long before, and goes long before it.
+        """
+        due = (p for p, first in firsts.items() if p in batch.positions and self._is_due(p, first, now_s))
+        return {p: _Start(firsts[p], now_s) for p in due}
 
     def _is_due(self, partition: int, position: int, now_s: float) -> bool:
         """Whether nothing was said lately, or only of later positions, as before a consumer went back to earlier records."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from cell.messaging.v1 import messaging_pb2 as messaging
 from engines.cassandra import SUPERUSER, CassandraNode
 from engines.run_folder import RunFolder
+from event_log.embedded import EmbeddedLog
+from event_log.port import DeadLetter
 from history_service.cassandra import CassandraSettings, CassandraStore, migrate
 from history_service.cassandra_reads import _UNREAD_WALK
 from history_service.cassandra_schema import EPOCH, POSITIONS_PER_BUCKET, TABLES, VERSION, bucket_of
@@ -29,7 +32,9 @@ from history_service.port import (
     StoreUnavailable,
 )
 from history_service.readers import StoredEvents
+from history_service.replay import Replay, judged_letters
 from messaging_core.ids import conversation_id
+from messaging_core.limits import Limits
 from tests.history_service.engines import CassandraEngine
 from tests.history_service.written import INCARNATION, WrittenLog, key_of
 from tests.support.engines import STARTING, needed, unique_name
@@ -236,7 +241,7 @@ class TestBuckets:
     async def test_events_are_read_across_buckets(self, store: CassandraStore) -> None:
         """Events far apart in the log come in order, whether much or little lies between."""
         places = (0, 5, POSITIONS_PER_BUCKET - 1, POSITIONS_PER_BUCKET, 40 * POSITIONS_PER_BUCKET + 7)
-        batch = Batch(INCARNATION)
+        batch = Batch(INCARNATION, positions={3: Persisted(41 * POSITIONS_PER_BUCKET, 1)})
         batch.gaps = [GapRow(3, number * POSITIONS_PER_BUCKET + 9, 1) for number in range(41)]
         batch.inbox[3] = [InboxRow("ann", offset, b"logged") for offset in places]
         await store.write(batch)
@@ -250,7 +255,7 @@ class TestBuckets:
 
     async def test_many_large_events_are_read_in_small_steps(self, store: CassandraStore) -> None:
         """A page of a user with megabytes of events in a row is cut where it is full."""
-        batch = Batch(INCARNATION)
+        batch = Batch(INCARNATION, positions={0: Persisted(99, 1)})
         batch.inbox[0] = [InboxRow("ann", offset, bytes([offset]) * 100_000) for offset in range(100)]
         await store.write(batch)
         asked = EventsAsked(INCARNATION, "ann", 0, -1, 99, EVERYTHING, 1_000_000)
@@ -259,13 +264,15 @@ class TestBuckets:
         assert not found.complete
 
 
-async def expire(session: CassandraSession, keyspace: str, below: int) -> None:
+async def expire(
+    session: CassandraSession, keyspace: str, below: int, written_later: Container[int] = ()
+) -> None:
     """What the time to live of starts, and a day later that of events, does at once."""
     for table in ("event_starts", "events"):
         key = "partition" if table == "event_starts" else "partition, bucket, reader"
         rows = await run(session, f"select {key}, position from {keyspace}.{table}")
         for *place, position in rows:
-            if position < EPOCH + below:
+            if position < EPOCH + below and position - EPOCH not in written_later:
                 named = " and ".join(f"{name} = %s" for name in (*key.split(", "), "position"))
                 await run(session, f"delete from {keyspace}.{table} where {named}", (*place, position))
 
@@ -323,13 +330,48 @@ class TestExpiry:
             rows = await run(session, f"select position from {settings.keyspace}.event_starts")
             return [position - EPOCH for (position,) in rows]
 
+        async def write(*offsets: int) -> None:
+            gaps = [GapRow(3, offset, 1) for offset in offsets]
+            await store.write(Batch(INCARNATION, gaps=gaps, positions={3: Persisted(max(offsets), 1)}))
+
         for offset in (7, 8, 5, 6):
-            await store.write(Batch(INCARNATION, gaps=[GapRow(3, offset, 1)]))
+            await write(offset)
         assert await starts() == [5, 7]
         monkeypatch.setattr("history_service.cassandra_writes._START_EVERY_S", 0.0)
-        await store.write(Batch(INCARNATION, gaps=[GapRow(3, 12, 1), GapRow(3, 11, 1)]))
+        await write(12, 11)
         assert await starts() == [5, 7, 11]
         await store.close()
+
+    async def test_a_record_that_is_put_back_keeps_nothing_else(
+        self, engine: CassandraEngine, session: CassandraSession, tmp_path: Path
+    ) -> None:
+        """It lives from when it was put back, what follows it no longer than before: after that there is a gap (R11)."""
+        settings = engine.settings(unique_name("replayed"))
+        await migrate(settings, copies=1)
+        log = await EmbeddedLog.open(tmp_path / "log", 1)
+        made = WrittenLog(1, log.incarnation)
+        for number in range(6):
+            made.message("ann", [], f"m{number}", number + 1)
+        await log.dead_letter([DeadLetter(0, 3, "new", made.records[0][3], 1, 4, counted=True)])
+        store = await CassandraStore.open(settings)
+        for offset in (0, 1, 2, 4, 5):
+            await store.write(made.batch(0, offset, offset + 1))
+        await store.close()
+        store = await CassandraStore.open(settings)
+        replay = Replay(log, store, Limits())
+        async for judged in judged_letters(log):
+            await replay.put_back(judged)
+        events = StoredEvents(store, log.incarnation)
+        whole = await events.events_after("ann", 0, -1, EVERYTHING)
+        assert [event.offset for event in whole.events] == [0, 1, 2, 3, 4, 5]
+        await expire(session, settings.keyspace, 6, written_later=(3,))
+        for after in (-1, 3):
+            page = await events.events_after("ann", 0, after, EVERYTHING)
+            updates = messaging.ConnectResponse.FromString(page.events[0].piece).updates
+            assert [update.WhichOneof("update") for update in updates] == ["gap"]
+            assert [event.offset for event in page.events] == [5]
+        await store.close()
+        await log.close()
 
     async def test_rows_that_expire_say_so(self, engine: CassandraEngine, session: CassandraSession) -> None:
         """What tells that events are there expires a day before they do; messages never expire."""
