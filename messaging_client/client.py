@@ -92,7 +92,10 @@ class Client:
         await self._connection.start()
 
     async def close(self) -> None:
-        """End at once. Calls that wait raise NotDone, or OutcomeUnknown where that is all that can be said."""
+        """End at once. Calls that wait raise NotDone, or OutcomeUnknown where that is all that can be said.
+
+        Raises StoreFailed if the last changes could not be kept: events are given again that were taken, for example.
+        """
         await self._connection.close()
 
     async def flush(self, timeout_s: float | None = None) -> bool:

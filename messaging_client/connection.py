@@ -94,21 +94,33 @@ class Connection:
         self._runner = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End the stream, and release the store."""
+        """End the stream, and release the store. Raises StoreFailed where the last changes could not be kept."""
+        why = ClientFailed("the client is closed")
+        self.protocol.fail(why)
+        if self._is_closed:
+            return
         self._is_closed = True
-        if len(self.protocol.outbox) and not self._keeper.is_durable:
-            _log.warning("%d commands without an outcome are given up", len(self.protocol.outbox))
-        self.protocol.fail(ClientFailed("the client is closed"))
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.cancel()
-            await asyncio.gather(runner, return_exceptions=True)
-        self._changed()
-        await self._channels.close()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await self._keeper.close()
+        try:
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                runner.cancel()
+                await asyncio.gather(runner, return_exceptions=True)
+            self._give_up(why)  # if the runner had not begun yet
+            self._changed()
+            await self._channels.close()
+            for task in self._background:
+                task.cancel()
+            await asyncio.gather(*self._background, return_exceptions=True)
+        finally:
+            await self._keeper.close()
+
+    def _give_up(self, why: ClientFailed) -> None:
+        """Nothing is tried any more."""
+        self.protocol.fail(why)
+        kept = self._keeper.is_durable
+        given_up = self.protocol.outbox.abandon(str(self.protocol.failure), kept=kept)
+        if given_up and not kept:
+            _log.warning("%d commands without an outcome are given up", given_up)
 
     @property
     def protocol(self) -> Protocol:
@@ -125,11 +137,12 @@ class Connection:
             await self._progress.wait()
 
     async def flushed(self, timeout_s: float | None) -> bool:
-        """Wait until every command has its outcome; False if that is not so in time."""
+        """Wait until every command has its outcome; False if that is not so in time, or will never be."""
+        outbox = self.protocol.outbox
         with contextlib.suppress(TimeoutError, ClientFailed):
             async with asyncio.timeout(timeout_s):
-                await self.until(lambda: not len(self.protocol.outbox))
-        return not len(self.protocol.outbox)
+                await self.until(lambda: not len(outbox))
+        return not len(outbox) and not outbox.abandoned
 
     # Commands.
 
@@ -239,8 +252,11 @@ class Connection:
                 return await question(stub, metadata(token, traceparent), min(left_s, _CALL_S))
             except grpc.aio.AioRpcError as error:
                 failed, code = status.failure_of(error), error.code()
-            except grpc.aio.UsageError as error:  # the channel was given up under the call
-                failed, code = CallFailed(Reason.UNAVAILABLE, str(error)), grpc.StatusCode.UNAVAILABLE
+            except (grpc.aio.UsageError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise  # otherwise the channel was given up under the call
+                failed = CallFailed(Reason.UNAVAILABLE, "the connection was given up under the call")
+                code = grpc.StatusCode.UNAVAILABLE
             pause_s = max(backoff.failed(), failed.retry_after_s or 0.0)
             if code is grpc.StatusCode.UNAUTHENTICATED and may_renew:
                 may_renew = False
@@ -273,8 +289,7 @@ class Connection:
             protocol.fail(ClientFailed(f"internal error: {error!r}"))
         finally:
             self._call = None
-            protocol.fail(ClientFailed("the client is closed"))
-            protocol.outbox.abandon(str(protocol.failure), kept=self._keeper.is_durable)
+            self._give_up(ClientFailed("the client is closed"))
             self._changed()
 
     async def _load(self, load: Load) -> None:
@@ -334,8 +349,7 @@ class Connection:
         except grpc.aio.AioRpcError as error:
             return status.end_of(error)
         except (asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.UsageError):
-            task = asyncio.current_task()
-            if not call.done() or (task is not None and task.cancelling()):
+            if not call.done() or _is_cancelled():
                 raise  # it is the client that ends
             return End("CANCELLED", "the client left the stream")
 
@@ -430,8 +444,7 @@ class Connection:
         except Exception as error:
             raise CallFailed(Reason.TOKEN_INVALID, f"the token source failed: {error!r}") from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_cancelled():
                 raise  # it is we who are cancelled, not something within the source
             raise CallFailed(Reason.TOKEN_INVALID, "the token source was cancelled") from error
 
@@ -439,6 +452,12 @@ class Connection:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the present task that is cancelled, not something that it waits for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _sleep(woken: asyncio.Event, seconds: float) -> None:

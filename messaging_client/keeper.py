@@ -2,16 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
-from messaging_client.errors import StoreFailed
-from messaging_client.kept import Kept, Store
+from messaging_client.errors import ClientFailed, StoreFailed
+from messaging_client.kept import Change, Kept, Store
 from messaging_client.protocol import Protocol
 
 _log = logging.getLogger("messaging_client")
-Answer = TypeVar("Answer")
 
 
 class Keeper:
@@ -26,15 +24,19 @@ class Keeper:
         self._kept = 0
         """Of those, how many are durable."""
         self._keeping: asyncio.Future[None] | None = None
+        """Done when the commit under way is over, well or not. No task: whoever ends all tasks does not end it."""
+        self._over: ClientFailed | None = None
+        """Why nothing is kept any more, whatever else has ended the client before."""
 
     async def load(self) -> Kept:
         """Open the store. Raises StoreFailed, StoreInUse."""
-        if self.is_durable:
-            self._thread = ThreadPoolExecutor(1, "messaging_client-store")
+        if not self.is_durable:
+            return self._store.load()
+        self._thread = ThreadPoolExecutor(1, "messaging_client-store")
         try:
-            return await self._in_thread(self._store.load)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.load)
         except BaseException:
-            self._stop_thread()
+            self._thread.shutdown(wait=False)
             raise
 
     def keeps(self, protocol: Protocol, on_change: Callable[[], None]) -> None:
@@ -43,11 +45,11 @@ class Keeper:
         self._on_change = on_change
 
     async def keep(self) -> None:
-        """Return once every change so far is durable. Raises StoreFailed."""
+        """Return once every change so far is durable. Raises StoreFailed, or ClientFailed after `close`."""
         target = self._taken + len(self._protocol.journal)
         while self._kept < target:
-            if isinstance(self._protocol.failure, StoreFailed):
-                self._protocol.check()
+            if self._over is not None:
+                raise self._over.with_traceback(None)
             self.keep_soon()
             if self._keeping is not None:
                 await asyncio.shield(self._keeping)
@@ -58,40 +60,57 @@ class Keeper:
             self._taken += len(self._protocol.journal)
             self._kept = self._taken
             self._protocol.journal.clear()
-        elif isinstance(self._protocol.failure, StoreFailed):
+        elif self._over is not None:
             return  # what was lost must not be followed: the file stays as it was before
         elif self._keeping is None and self._protocol.journal:
-            self._keeping = asyncio.ensure_future(self._commit())
+            loop = asyncio.get_running_loop()
+            self._keeping = loop.create_future()
+            loop.call_soon(self._commit)  # what else comes up in this turn of the loop shares it
 
     async def close(self) -> None:
-        """Keep what is left, and release the store."""
-        if not isinstance(self._protocol.failure, StoreFailed):
-            await self.keep()
-        await self._in_thread(self._store.close)
-        self._stop_thread()
+        """Keep what is left, and release the store, also where that cannot be kept. Raises StoreFailed then.
 
-    async def _commit(self) -> None:
+        Not where that has ended the client: it was told then.
+        """
+        try:
+            if self._over is None or self._over is not self._protocol.failure:
+                await self.keep()
+        finally:
+            self._over = self._over or ClientFailed("the client is closed")
+            if self._thread is None:
+                self._store.close()
+            else:
+                releasing = asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+                self._thread.shutdown(wait=False)  # it does what it was given before, and then this
+                await asyncio.shield(releasing)
+
+    def _commit(self) -> None:
         self._taken += len(self._protocol.journal)
         changes = self._protocol.take_journal()
         try:
-            await self._in_thread(lambda: self._store.commit(changes))
+            committing = asyncio.get_running_loop().run_in_executor(self._thread, self._try, changes)
+        except RuntimeError as error:  # it was closed in this turn of the loop, or the interpreter ends
+            self._committed(error)
+        else:
+            committing.add_done_callback(lambda _: self._committed(committing.result()))
+
+    def _try(self, changes: Sequence[Change]) -> BaseException | None:
+        try:
+            self._store.commit(changes)
+        except BaseException as error:
+            # Of a store of one's own, too, whatever it is: what it was given is lost, and must not be followed.
+            return error
+        return None
+
+    def _committed(self, error: BaseException | None) -> None:
+        if error is None:
             self._kept = self._taken
-        except (
-            Exception
-        ) as error:  # of a store of one's own, too: what it was given is lost, and must not be followed
+        elif self._over is None:
             _log.error("the store fails: %s", error)
             failed = error if isinstance(error, StoreFailed) else StoreFailed(f"the store fails: {error!r}")
+            self._over = failed
             self._protocol.fail(failed)
-        finally:
-            self._keeping = None
+        keeping, self._keeping = self._keeping, None
+        assert keeping is not None  # it was made before the commit, and only this ends it
+        keeping.set_result(None)
         self._on_change()
-
-    async def _in_thread(self, function: Callable[[], Answer]) -> Answer:
-        if self._thread is None:
-            return function()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _stop_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
-            self._thread = None

@@ -38,6 +38,8 @@ class Outbox:
         """Outcomes somebody waits for; None = done."""
         self.unsent: list[Outgoing] = []
         """Refused, and nobody waits for it: to be told as an event."""
+        self.abandoned = 0
+        """Commands that had no outcome when the client ended."""
         self._max_commands = max_commands
         self._max_bytes = max_bytes
         self._journal = journal
@@ -122,12 +124,18 @@ class Outbox:
         detail = f"it could not be sent in time{why}"
         return refusal or NotDone(Reason.DEADLINE, detail, retry_after_s=0.0, message_id=id_)
 
-    def abandon(self, why: str, *, kept: bool) -> None:
-        """The client ends: everyone who waits is told what can be said. `kept`: the store has them for the next one."""
-        for outgoing in list(self._all.values()):
+    def abandon(self, why: str, *, kept: bool) -> int:
+        """The client ends: everyone who waits is told what can be said. How many commands are given up thereby.
+
+        `kept`: the store has them for the next one.
+        """
+        given_up = list(self._all.values())
+        for outgoing in given_up:
             if outgoing.waiters:
                 self.settled.append((outgoing, _abandoned(outgoing, why, kept)))
             self._remove(outgoing)
+        self.abandoned += len(given_up)
+        return len(given_up)
 
     # Out.
 

@@ -115,6 +115,8 @@ class ScriptedCell(messaging_pb2_grpc.MessagingServiceServicer, history_pb2_grpc
         self._scripts = list(scripts)
         self.failures: list[BaseException] = []
         self.snapshots = 0
+        self.silent_calls = 0
+        """Questions for conversations that are not answered, from now on."""
         self.stored: list[messaging.Message] = []
         self.address = ""
 
@@ -131,6 +133,9 @@ class ScriptedCell(messaging_pb2_grpc.MessagingServiceServicer, history_pb2_grpc
     async def ListConversations(
         self, request: history.ListConversationsRequest, context: Any
     ) -> history.ListConversationsResponse:
+        if self.silent_calls:
+            self.silent_calls -= 1
+            await asyncio.Event().wait()
         self.snapshots += 1
         return history.ListConversationsResponse(cursor=f"snapshot-{self.snapshots}")
 

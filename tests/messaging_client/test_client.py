@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from messaging_client import (
     Client,
     ClientFailed,
     ClientSettings,
+    Conversation,
     Event,
     FileStore,
     Gap,
@@ -37,6 +39,7 @@ from messaging_client import (
     StoreInUse,
     Unauthenticated,
     WrongUser,
+    channels,
     clock,
     connection,
 )
@@ -906,6 +909,89 @@ async def test_a_store_that_fails_ends_the_client(error: Exception | None) -> No
             await client.send("hi", to="bob")
 
 
+async def test_what_is_taken_after_the_end_is_not_kept_and_that_is_said(tmp_path: Path) -> None:
+    """`confirm` on a closed client raises what every call raises, and the event is given again by the next one."""
+    path = tmp_path / "client.db"
+    async with scripted_cell() as cell:
+        client = client_of(cell.address, store=FileStore(path))
+        await client.start()
+        assert isinstance(await anext(client.events()), Started)
+        await client.close()
+        with pytest.raises(ClientFailed, match="closed"):
+            await client.confirm()
+        await client.close()
+        async with client_of(cell.address, store=FileStore(path)) as heir:
+            assert isinstance(await anext(heir.events()), Started)
+
+
+async def test_a_disk_that_is_full_at_the_end_is_told_and_releases_the_file(tmp_path: Path) -> None:
+    """The last changes cannot be kept: `close` raises that, ends all the same, and another client may open the file."""
+
+    class Fills(FileStore):
+        is_full = False
+
+        def commit(self, changes: Sequence[Change]) -> None:
+            if self.is_full:
+                raise StoreFailed("the disk is full")
+            super().commit(changes)
+
+    store = Fills(tmp_path / "client.db")
+    async with scripted_cell() as cell:
+        client = client_of(cell.address, store=store)
+        await client.start()
+        events = client.events()
+        assert isinstance(await anext(events), Started)
+        client._connection.protocol.take(clock.now_s())
+        store.is_full = True
+        with pytest.raises(StoreFailed, match="full"):
+            await client.close()
+        await client.close()
+        FileStore(store.path).load()
+
+
+def test_a_commit_outlives_the_end_of_its_event_loop(tmp_path: Path) -> None:
+    """All tasks are cancelled at once, as asyncio.run does at its end: what was under way is kept, and the file released."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Slow(FileStore):
+        def commit(self, changes: Sequence[Change]) -> None:
+            reached.set()
+            assert go_on.wait(LONG_S)
+            super().commit(changes)
+
+    path = tmp_path / "client.db"
+
+    async def program() -> None:
+        async def work() -> None:
+            async with client_of("127.0.0.1:1", store=Slow(path)) as client:
+                await client.post("hi", to="bob", message_id="one")
+
+        working = asyncio.create_task(work())
+        assert await asyncio.to_thread(reached.wait, LONG_S)
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        assert not working.done()
+
+    asyncio.run(program())
+    heir = FileStore(path)
+    assert [command.id for command in heir.load().commands] == ["one"]
+    heir.close()
+
+
+async def test_flush_is_not_over_when_the_client_has_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    """What had no outcome when the client failed is not flushed, and without a store the log tells how much is gone."""
+
+    async def refuse(talk: Talk) -> None:
+        await talk.end(grpc.StatusCode.UNAUTHENTICATED, "the access token has run out")
+
+    async with scripted_cell(refuse) as cell, client_of(cell.address) as client:
+        await client.post("hi", to="bob")
+        assert not await client.flush(LONG_S)
+        assert not await client.flush(LONG_S)
+        with pytest.raises(Unauthenticated):
+            await client.online()
+    assert caplog.text.count("1 commands without an outcome are given up") == 1
+
+
 async def test_a_full_outbox_says_so() -> None:
     """Beyond its bound a command is refused at once, by name."""
     tiny = ClientSettings(max_outbox_commands=2)
@@ -1093,6 +1179,48 @@ async def test_a_question_to_a_cell_that_is_away_fails_in_time() -> None:
         await anext(client.conversations(timeout_s=0.5))
     assert caught.value.reason in (Reason.UNAVAILABLE, Reason.DEADLINE)
     await client.close()
+
+
+async def test_a_question_survives_the_connection_that_it_was_asked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stream moves to another connection, and the old one is closed under the call: it is asked again."""
+    monkeypatch.setattr(channels, "_GRACE_S", 0.1)
+    leave = asyncio.Event()
+
+    async def ends(talk: Talk) -> None:
+        await talk.open()
+        await leave.wait()
+
+    async with scripted_cell(ends, serve) as cell, client_of(cell.address) as client:
+        await client.online()
+        cell.silent_calls = 1
+        asking = asyncio.create_task(take_conversations(client))
+        async with asyncio.timeout(LONG_S):
+            while cell.silent_calls:
+                await asyncio.sleep(0.01)
+            leave.set()
+            assert await asking == []
+
+
+async def test_a_question_of_a_client_that_is_closed_says_so() -> None:
+    """Nobody has cancelled whoever asked."""
+    async with scripted_cell(serve) as cell:
+        client = client_of(cell.address)
+        await client.start()
+        await client.online()
+        cell.silent_calls = 1
+        asking = asyncio.create_task(take_conversations(client))
+        async with asyncio.timeout(LONG_S):
+            while cell.silent_calls:
+                await asyncio.sleep(0.01)
+            await client.close()
+            with pytest.raises(ClientFailed, match="closed"):
+                await asking
+
+
+async def take_conversations(client: Client) -> list[Conversation]:
+    return [conversation async for conversation in client.conversations()]
 
 
 async def test_tls(tmp_path: Path) -> None:
