@@ -68,8 +68,8 @@ class Waiting(NamedTuple):
     value: bytes
     tag: Any
     on_settled: OnSettled
-    deadline: float
-    """By the event loop's clock."""
+    deadline_s: float
+    """By `steady_us`, which goes on while the machine sleeps: what lands later than that may be a second message (R3)."""
 
 
 class Batch:
@@ -86,9 +86,9 @@ class Batch:
         self.is_unclear = False
 
     @property
-    def deadline(self) -> float:
+    def deadline_s(self) -> float:
         """When its time is over."""
-        return self.records[0].deadline
+        return self.records[0].deadline_s
 
 
 class Lane:
@@ -121,6 +121,11 @@ class Lane:
     def is_idle(self) -> bool:
         """Nothing is waiting or on its way."""
         return not self.queue and self.batch is None
+
+    @property
+    def deadline_s(self) -> float:
+        """When the time of the oldest append is over. Not while it is idle."""
+        return self.queue[0].deadline_s if self.batch is None else self.batch.deadline_s
 
     def next_batch(self, max_bytes: int, producer_id: int, now_ms: int) -> Batch:
         """What is to be sent now: the batch that was, or one of what waits. Not while one is on its way, nor when idle."""
@@ -172,12 +177,12 @@ class Lane:
         fate = Fate.UNKNOWN if unclear else Fate.NOT_APPENDED
         return [(record, fate, -1) for record in batch.records]
 
-    def expire(self, now: float) -> list[tuple[Waiting, Fate, int]]:
+    def expire(self, now_s: float) -> list[tuple[Waiting, Fate, int]]:
         """The fates of records whose time is over."""
         fates = []
-        if self.batch is not None and self.batch.deadline <= now:
+        if self.batch is not None and self.batch.deadline_s <= now_s:
             fates = self.give_up()
-        while self.queue and self.queue[0].deadline <= now:
+        while self.queue and self.queue[0].deadline_s <= now_s:
             fates.append((self.queue.popleft(), Fate.NOT_APPENDED, -1))
         return fates
 

@@ -31,6 +31,7 @@ from event_log.port import (
     Settled,
     checked_bytes,
 )
+from messaging_core.clock import steady_us
 from telemetry.metrics import Figure
 
 _logger = logging.getLogger(__name__)
@@ -85,11 +86,11 @@ class Producer:
         if not records:
             return
         self._pending_bytes += size_bytes
-        deadline = self._loop.time() + self._settings.delivery_timeout_s
+        deadline_s = steady_us() / 1e6 + self._settings.delivery_timeout_s
         sendable = False
         for partition, value, tag in records:
             lane = self._lanes[partition]
-            lane.queue.append(Waiting(value, tag, on_settled, deadline))
+            lane.queue.append(Waiting(value, tag, on_settled, deadline_s))
             if lane.batch is None and partition not in self._due:
                 self._due[partition] = None
                 sendable = sendable or not self._busy.get(self._brokers.leader(partition))
@@ -136,11 +137,16 @@ class Producer:
         if self._producer_id < 0:
             self._once("producer id", self._init_producer)
             return
-        now = self._loop.time()
+        now, steady_s = self._loop.time(), steady_us() / 1e6
         by_node: dict[int, list[Lane]] = {}
         wake_at = now + _LONGEST_PAUSE_S
         for partition in self._due:
             lane = self._lanes[partition]
+            if (
+                lane.deadline_s <= steady_s
+            ):  # the machine slept, or this process stood still, since they were looked at
+                self._give_up(steady_s)
+                return
             if lane.not_before > now:
                 wake_at = min(wake_at, lane.not_before)
             elif lane.needs_other_producer(self._producer_id):
@@ -148,6 +154,8 @@ class Producer:
                 self._once("producer id", self._init_producer)
                 return
             elif (node := self._brokers.leader(partition)) is None:
+                lane.not_before = now + _PAUSE_S
+                wake_at = min(wake_at, lane.not_before)
                 self._once("leaders", self._refresh)
             else:
                 by_node.setdefault(node, []).append(lane)
@@ -285,14 +293,14 @@ class Producer:
 
     def _expire(self) -> None:
         self._sweep = None
-        self._give_up(self._loop.time())
+        self._give_up(steady_us() / 1e6)
 
-    def _give_up(self, now: float) -> None:
+    def _give_up(self, now_s: float) -> None:
         """Settle what has had its time by then."""
         fates: _Fates = []
         waiting = False
         for lane in self._lanes:
-            fates += lane.expire(now)
+            fates += lane.expire(now_s)
             if lane.is_idle:
                 self._due.pop(lane.partition, None)
             else:

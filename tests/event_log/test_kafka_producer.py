@@ -12,11 +12,13 @@ from typing import Any, cast
 import pytest
 from kafka.record.memory_records import MemoryRecords
 
+from event_log import kafka_producer
 from event_log.kafka_brokers import Brokers, TopicState
 from event_log.kafka_connection import ConnectionLost
 from event_log.kafka_producer import MAX_REQUESTS_PER_NODE, Producer
 from event_log.kafka_settings import KafkaLogSettings
 from event_log.port import Fate, LogFull, LogUnavailable, NewRecord, Settled
+from messaging_core.clock import steady_us
 from tests.event_log.driving import PATIENCE_S
 
 PARTITIONS = 8
@@ -56,9 +58,10 @@ class ScriptedBrokers:
         self.requests: list[Request] = []
         self.purposes: set[str] = set()
         self.reachable = True
+        self.refreshed = 0
 
-    def leader(self, partition: int) -> int:
-        return self.topic.leaders[partition]
+    def leader(self, partition: int) -> int | None:
+        return self.topic.leaders.get(partition)
 
     def open_connection(self, node: int, purpose: str) -> "ScriptedBrokers | None":
         return self if purpose in self.purposes else None
@@ -69,6 +72,7 @@ class ScriptedBrokers:
         self.purposes.add(purpose)
 
     async def refresh(self) -> None:
+        self.refreshed += 1
         await asyncio.sleep(0)
 
     async def ask_any(self, request: Callable[[], Any]) -> Any:
@@ -217,6 +221,45 @@ async def test_time_ends_with_what_is_known(told: Told) -> None:
     assert await told.wait(b"never sent") == [Fate.NOT_APPENDED]
     with pytest.raises(LogUnavailable, match="closed"):
         producer.append(records(0, b"late"), told)
+
+
+async def test_a_partition_that_nobody_leads_is_waited_for(told: Told) -> None:
+    """Who leads it is asked now and then, not all the time; others go on meanwhile, and it goes out when somebody does."""
+    brokers = ScriptedBrokers()
+    leaders = brokers.topic.leaders
+    brokers.topic = brokers.topic._replace(leaders={p: 1 for p in leaders if p != 0})
+    producer = a_producer(brokers)
+    producer.append([*records(0, b"led by nobody"), *records(1, b"led")], told)
+    (await brokers.next_request(0)).reply()
+    assert await told.wait(b"led") == [Fate.APPENDED]
+    await asyncio.sleep(0.5)
+    assert 1 <= brokers.refreshed < 50
+    brokers.topic = brokers.topic._replace(leaders=leaders)
+    late = await brokers.next_request(1)
+    assert late.batches == {0: [b"led by nobody"]}
+    late.reply()
+    await producer.close()
+
+
+async def test_the_time_of_an_append_goes_on_while_the_machine_sleeps(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited when it fell asleep is not sent any more when it wakes: it would be a second message (R3)."""
+    brokers = ScriptedBrokers()
+    brokers.reachable = False
+    producer = a_producer(brokers)
+    producer.append(records(0, b"before"), told)
+    await asyncio.sleep(0.05)
+    monkeypatch.setattr(kafka_producer, "steady_us", lambda: steady_us() + 3_600_000_000)
+    brokers.reachable = True
+    brokers.purposes.add("append-0")
+    producer.append(records(1, b"after"), told)
+    request = await brokers.next_request(0)
+    assert request.batches == {1: [b"after"]}
+    assert await told.wait(b"before") == [Fate.NOT_APPENDED]
+    request.reply()
+    await producer.close()
+    assert len(brokers.requests) == 1
 
 
 async def test_a_full_buffer_refuses_whole_calls(told: Told) -> None:
