@@ -15,7 +15,7 @@ from kafka.protocol.consumer import FetchRequest
 
 from event_log import kafka_records
 from event_log.kafka_brokers import CONTROL, START, Brokers
-from event_log.kafka_connection import error_name
+from event_log.kafka_connection import ConnectionLost, error_name
 from event_log.kafka_records import BatchDamaged
 from event_log.port import LogError, LogRecord, LogUnavailable, Truncated
 
@@ -165,7 +165,11 @@ async def _read(brokers: Brokers, partition: int, offset: int, max_bytes: int) -
     node = await brokers.leader_now(partition)
     while True:
         room = max_bytes + _ROOM_BYTES
-        answer = await fetch(brokers, node, CONTROL, {partition: offset}, room, 0.0, NoSession())
+        try:
+            answer = await fetch(brokers, node, CONTROL, {partition: offset}, room, 0.0, NoSession())
+        except ConnectionLost:
+            await brokers.refresh()
+            raise
         found = answer[partition]
         if found.error_code == _OUT_OF_RANGE:
             if offset < (await brokers.offsets([partition], START))[partition]:
@@ -209,6 +213,8 @@ class Fetcher:
         self._followed = brokers.topic
         """By which it was seen last that every leader has its follower."""
         self._judging: set[asyncio.Task[None]] = set()
+        self._finding: asyncio.Task[None] | None = None
+        """Looks for leaders as long as nobody leads something that is read."""
 
     def __contains__(self, partition: object) -> bool:
         """Whether the partition is read."""
@@ -271,7 +277,7 @@ class Fetcher:
 
     async def close(self) -> None:
         """Stop reading."""
-        tasks = [*self._followers.values(), *self._judging]
+        tasks = [*self._followers.values(), *self._judging, *([self._finding] if self._finding else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -306,8 +312,18 @@ class Fetcher:
         self._wanted.set()
         for partition in self._positions:
             node = self._brokers.leader(partition)
-            if node is not None and (node not in self._followers or self._followers[node].done()):
+            if node is None:
+                if self._finding is None or self._finding.done():
+                    self._finding = asyncio.create_task(self._find_leaders())
+            elif node not in self._followers or self._followers[node].done():
                 self._followers[node] = asyncio.create_task(self._follow_node(node))
+
+    async def _find_leaders(self) -> None:
+        """Nobody else has to: those that lead nothing more are not asked, so they tell nothing."""
+        pause_s = _PAUSE_S
+        while any(self._brokers.leader(partition) is None for partition in self._positions):
+            await self._look_again(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _wanted_of(self, node: int) -> dict[int, int]:
         if self._waiting_bytes >= self._max_bytes:

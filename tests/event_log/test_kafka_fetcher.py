@@ -28,6 +28,8 @@ class QuietBrokers:
         """An error code for the next fetch of a node."""
         self.next_epochs: dict[int, int] = {}
         """What a refresh learns."""
+        self.next_leaders: dict[int, int] | None = None
+        """What a refresh learns; None: nothing new."""
         self.learn({0: 1, 1: 1})
 
     def learn(self, leaders: dict[int, int], epochs: dict[int, int] | None = None) -> None:
@@ -35,7 +37,8 @@ class QuietBrokers:
         self.topic = TopicState(TOPIC_ID, leaders, {}, epochs or {})
 
     async def refresh(self) -> None:
-        self.learn(dict(self.topic.leaders), self.next_epochs)
+        leaders = self.topic.leaders if self.next_leaders is None else self.next_leaders
+        self.learn(dict(leaders), self.next_epochs)
 
     def leader(self, partition: int) -> int | None:
         return self.topic.leaders.get(partition)
@@ -118,6 +121,31 @@ async def test_a_leader_is_asked_by_its_epoch(brokers: QuietBrokers, fetcher: Fe
         while 8 not in brokers.epochs_told:
             await asyncio.sleep(0.005)
     assert brokers.epochs_told == [-1, 7, 8]
+
+
+async def test_a_leader_is_looked_for_where_there_is_none(brokers: QuietBrokers) -> None:
+    """Whatever nobody leads when it is sought is read as soon as somebody does, without an append that asks who."""
+    brokers.learn({})
+    fetcher = Fetcher(brokers, lambda: None, lambda: None)  # type: ignore[arg-type]
+    fetcher.seek(0, 0)
+    await asyncio.sleep(0.1)
+    assert brokers.asked == []
+    brokers.next_leaders = {0: 3}
+    await until_asked(brokers, 3)
+    await fetcher.close()
+
+
+async def test_all_leaders_go_and_come_back(brokers: QuietBrokers, fetcher: Fetcher) -> None:
+    """As when the only broker is restarted and others learn so: nobody is left to be asked, but it goes on."""
+    await until_asked(brokers, 1)
+    brokers.next_leaders = {}
+    brokers.learn({})
+    await asyncio.sleep(0.1)
+    brokers.asked.clear()
+    await asyncio.sleep(0.1)
+    assert brokers.asked == []
+    brokers.next_leaders = {0: 1}
+    await until_asked(brokers, 1)
 
 
 def test_what_a_broker_has_not_heard_of_stands() -> None:
