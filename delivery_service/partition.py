@@ -281,16 +281,21 @@ class OwnedPartition:
 
     # --- reading again what memory did not keep (R8) ---
 
+    def reread_needs(self) -> int:
+        """The first offset that the oldest of `rereads` needs."""
+        return min(asked.attach.after_offset for asked in self.rereads) + 1
+
     def reread_from(self) -> int:
         """Where to read for the oldest of `rereads`: a little before what it needs, where the newest time is known."""
-        needed = min(asked.attach.after_offset for asked in self.rereads) + 1
+        needed = self.reread_needs()
         start, self._reread_newest_us = self._anchors.at_or_below(needed)
-        return start
+        return min(start, needed)
 
     def reread(self, start: int, records: Sequence[LogRecord]) -> None:
         """Answer those of `rereads` that these records, read from `reread_from` on, can serve: in part, so they come again.
 
-        Others stay. If there are no records the log does not have them any more: history is to say so (R11).
+        Others stay: the records are to go as far as `reread_needs` said, or the same is asked for again. If there are no
+        records the log does not have them any more: history is to say so (R11).
         """
         asked, self.rereads = self.rereads, []
         again = _parsed(records, self._reread_newest_us)

@@ -39,6 +39,8 @@ _SLICE = 256
 """Records read before others on the event loop get their turn."""
 _BATCH_BYTES = 512 * 1024
 """Of copies, handed to the log at once."""
+_PATIENCE_S = 0.1
+"""How long partitions wait for what the log is asked for another one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +74,8 @@ class DeliveryService:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._wanted = asyncio.Event()
+        self._serving: dict[OwnedPartition, asyncio.Task[None]] = {}
+        """What the log is asked for partitions, each once at a time."""
         self._settled = asyncio.Event()
 
     async def start(self) -> None:
@@ -113,9 +117,10 @@ class DeliveryService:
         self._stopping = True
         await asyncio.wait((self._consuming,))
         await self._links.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._serving.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._consumer.close()
         if not self._failed.done():
             self._failed.set_result(None)
@@ -320,42 +325,55 @@ class DeliveryService:
     # --- answers that need the log ---
 
     def _ask_log(self, partitions: Iterable[OwnedPartition]) -> None:
-        if any(partition.rereads or partition.past_known_end() for partition in partitions):
+        if any(map(_needs_log, partitions)):
             self._wanted.set()
 
     async def _serve_from_log(self) -> None:
-        """Answer attaches that the window cannot, without holding up the consumer."""
+        """Answer attaches that the window cannot, without holding up the consumer.
+
+        One partition after the other, so that little is in memory at a time; but where the log takes long to answer for one,
+        the others do not wait for it (I14).
+        """
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            try:
-                await self._judge_ends()
-                for partition in list(self._owned.values()):
-                    await self._reread(partition)
-            except LogUnavailable as error:
-                _log.warning("log_unavailable", error=str(error))
-                await asyncio.sleep(self._settings.min_backoff_s)
-            self._ask_log(self._owned.values())
-            self._links.flush()
+            for partition in list(self._owned.values()):
+                if _needs_log(partition) and partition not in self._serving:
+                    task = self._serving[partition] = self._run(partial(self._serve, partition))
+                    await asyncio.wait((task,), timeout=_PATIENCE_S)
 
-    async def _judge_ends(self) -> None:
-        asked = {n: past for n, p in self._owned.items() if (past := p.past_known_end())}
-        if not asked:
-            return
-        ends = await self._log.end_offsets(asked)
-        for number, end in ends.items():
-            if (partition := self._owned.get(number)) is not None:
-                partition.judge(asked[number], end)
+    async def _serve(self, partition: OwnedPartition) -> None:
+        try:
+            if asked := partition.past_known_end():
+                ends = await self._log.end_offsets((partition.number,))
+                partition.judge(asked, ends[partition.number])
+            if partition.rereads:
+                await self._reread(partition)
+        except LogUnavailable as error:
+            _log.warning("log_unavailable", error=str(error))
+            await asyncio.sleep(self._settings.min_backoff_s)
+        del self._serving[partition]
+        self._ask_log((partition,))
+        self._links.flush()
 
     async def _reread(self, partition: OwnedPartition) -> None:
-        if not partition.rereads:  # any more: whoever asked may have gone while others were served
-            return
-        start = partition.reread_from()
+        start, needed = partition.reread_from(), partition.reread_needs()
         try:
-            records = await self._log.read(partition.number, start, self._settings.reread_bytes)
+            records = await self._read_through(partition.number, start, needed)
         except Truncated:
             records = ()
         partition.reread(start, records)
+
+    async def _read_through(self, number: int, start: int, needed: int) -> Sequence[LogRecord]:
+        """Records from `start` to `needed` at least, however few an engine gives at a time; none if they are not there."""
+        records: list[LogRecord] = []
+        while not records or records[-1].offset < needed:
+            at = records[-1].offset + 1 if records else start
+            more = await self._log.read(number, at, self._settings.reread_bytes)
+            if not more:
+                return ()
+            records += more
+        return records
 
     async def _follow_history(self) -> None:
         """Learn how far history has come: what it has may leave the window and the tail (R8, I4)."""
@@ -366,6 +384,11 @@ class DeliveryService:
                     for number, commit in positions.items():
                         if number in self._owned:
                             self._owned[number].history_has(commit.offset)
+
+
+def _needs_log(partition: OwnedPartition) -> bool:
+    """Whether some of its attaches can be answered only by the log."""
+    return bool(partition.rereads or partition.past_known_end())
 
 
 def _batches(records: Sequence[NewRecord[Parcel]]) -> Iterable[Sequence[NewRecord[Parcel]]]:

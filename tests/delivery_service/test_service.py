@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,6 +236,77 @@ async def test_without_history_the_log_serves(event_log: EventLog) -> None:
         sessions = connect_all(cell)
         await traffic.send(20)
         await cell.settled(traffic.expected(sessions))
+    finally:
+        await cell.close()
+
+
+async def test_what_is_read_again_comes_in_pieces(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine gives as few records at a time as it likes, as Kafka does at a segment's end: more are asked for (R8)."""
+    read = event_log.read
+
+    async def read_segment(partition: int, offset: int, max_bytes: int) -> Sequence[LogRecord]:
+        records = await read(partition, offset, max_bytes)
+        return [record for record in records if record.offset // 7 == offset // 7]
+
+    monkeypatch.setattr(event_log, "read", read_segment)
+    cell = Cell(event_log, replace(QUICK, window_bytes=0))
+    try:
+        await cell.start_service()
+        traffic = Traffic(cell, 12)
+        await traffic.send(60)
+        async with asyncio.timeout(30):
+            await cell.settled(traffic.expected(connect_all(cell)))
+    finally:
+        await cell.close()
+
+
+class StuckLog(TroubledLog):
+    """What is asked of some partitions by themselves is not answered until they are unstuck, and then with a failure."""
+
+    def __init__(self, log: EventLog, stuck: set[int]) -> None:
+        super().__init__(log)
+        self.stuck = stuck
+        self.asked: set[int] = set()
+
+    async def read(self, partition: int, offset: int, max_bytes: int) -> Sequence[LogRecord]:
+        await self._wait({partition})
+        return await super().read(partition, offset, max_bytes)
+
+    async def end_offsets(self, partitions: Iterable[int]) -> Mapping[int, int]:
+        await self._wait(set(partitions))
+        return await super().end_offsets(partitions)
+
+    async def _wait(self, wanted: set[int]) -> None:
+        if wanted & self.stuck:
+            self.asked |= wanted & self.stuck
+            while wanted & self.stuck:
+                await asyncio.sleep(0.01)
+            raise LogUnavailable("no answer")
+
+
+async def test_a_partition_that_cannot_be_read_holds_up_no_other(event_log: EventLog) -> None:
+    """I14: while the log does not answer for some, others are read again, and cursors past their end refused."""
+    stuck_user, *others = {event_log.partition_of(user): user for user in USERS}.values()
+    stuck = StuckLog(event_log, {event_log.partition_of(stuck_user)})
+    cell = Cell(event_log, replace(QUICK, window_bytes=0))
+    try:
+        service = await cell.start_service()
+        service._log = stuck
+        traffic = Traffic(cell, 13)
+        await traffic.send(40)
+        waiting = cell.server.connect(stuck_user, -1)
+        async with asyncio.timeout(30):
+            while not stuck.asked:
+                await asyncio.sleep(0.01)
+            await cell.settled(traffic.expected([cell.server.connect(user, -1) for user in others]))
+            past_end = cell.server.connect(others[0], 1_000)
+            while past_end.state is not State.REFUSED:
+                await asyncio.sleep(0.01)
+            assert waiting.received == []
+            stuck.stuck.clear()
+            await cell.settled(traffic.expected([waiting]))
     finally:
         await cell.close()
 
