@@ -69,11 +69,11 @@ class KafkaLog(EventLog):
         brokers = Brokers(settings)
         try:
             async with asyncio.timeout(settings.open_timeout_s):
-                await brokers.insist(_cannot_open(settings), brokers.refresh, settings.open_timeout_s - 0.5)
                 await brokers.insist(
-                    _cannot_open(settings), lambda: check_topics(brokers), settings.open_timeout_s
+                    _cannot_open(settings), lambda: check_topics(brokers), settings.open_timeout_s - 0.5
                 )
             assert brokers.topic is not None
+            brokers.opened = True
             return cls(brokers, brokers.topic.incarnation)
         except TimeoutError:
             await brokers.close()
@@ -189,12 +189,7 @@ async def make_topics(settings: KafkaLogSettings, copies: int, retention_s: floa
             lambda: create_topics(brokers, copies, retention_s),
             settings.open_timeout_s,
         )
-
-        async def check() -> None:
-            await brokers.refresh()
-            await check_topics(brokers)
-
-        await brokers.insist(_cannot_open(settings), check, settings.open_timeout_s)
+        await brokers.insist(_cannot_open(settings), lambda: check_topics(brokers), settings.open_timeout_s)
     finally:
         await brokers.close()
 

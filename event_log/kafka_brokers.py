@@ -24,6 +24,8 @@ START, END = -2, -1
 _METADATA_VERSION = 12
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
+_PATIENCE_S = 0.5
+"""How long what some brokers have told waits for what the others tell (I14)."""
 _QUIET_S = 10.0
 NO_ERROR = 0
 _COORDINATOR_MOVED = {14, 15, 16}
@@ -78,6 +80,8 @@ class Brokers:
         self.topic: TopicState | None = None
         self.gone: OtherIncarnation | None = None
         """Set once the log is known to be another than it was."""
+        self.opened = False
+        """Whether brokers have let us in and were fit: one that refuses from then on is in trouble, which passes."""
         self._context = settings.security.context()
         self._addresses: dict[int, tuple[str, int]] = {}
         self._connections: dict[tuple[str, int], Connection] = {}
@@ -114,7 +118,7 @@ class Brokers:
         return leader
 
     async def connection(self, node: int, purpose: str = CONTROL) -> Connection:
-        """An open connection to a node, of those for one purpose. Raises ConnectionLost, LoginRefused."""
+        """An open connection to a node, of those for one purpose. Raises ConnectionLost, before `opened` LoginRefused."""
         key = (purpose, node)
         found = self._connections.get(key)
         if found is not None and found.is_open:
@@ -131,12 +135,12 @@ class Brokers:
         return found if found is not None and found.is_open else None
 
     async def ask(self, node: int, request: Any, purpose: str = CONTROL, timeout_s: float = 0.0) -> Any:
-        """A node's answer. Raises ConnectionLost, LoginRefused."""
+        """A node's answer. Raises as `connection` does."""
         connection = await self.connection(node, purpose)
         return await connection.ask(request, timeout_s or self.settings.request_timeout_s)
 
     async def ask_any(self, request: Callable[[], Any]) -> Any:
-        """The answer of some node. Raises ConnectionLost, LoginRefused."""
+        """The answer of some node. Raises as `connection` does."""
         failure: Exception = ConnectionLost("no broker is known")
         for node in tuple(self._addresses):
             try:
@@ -154,7 +158,7 @@ class Brokers:
     async def refresh(self) -> None:
         """Learn anew who leads what; those who ask at the same time share one answer.
 
-        Raises LogUnavailable, OtherIncarnation, TopicMissing, LoginRefused.
+        Raises LogUnavailable, OtherIncarnation, before `opened` TopicMissing, LoginRefused.
         """
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
@@ -162,7 +166,7 @@ class Brokers:
         await asyncio.shield(self._refreshing)
 
     async def coordinator(self, group: str) -> int:
-        """The node that coordinates a group. Raises LogUnavailable, LoginRefused."""
+        """The node that coordinates a group. Raises LogUnavailable, before `opened` LoginRefused."""
         if group not in self._coordinators:
             answer = await self.ask_any(
                 lambda: FindCoordinatorRequest(key=group, key_type=0, coordinator_keys=[group])
@@ -194,34 +198,53 @@ class Brokers:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def offsets(self, partitions: Iterable[int], where: int) -> dict[int, int]:
-        """START or END of partitions, asked for after the call was made. Raises LogUnavailable."""
+        """START or END of partitions, asked for after the call was made.
+
+        Without those that cannot be reached, for which the others wait _PATIENCE_S. Raises LogUnavailable if that is all.
+        """
+        wanted = frozenset(partitions)
         found: dict[int, int] = {}
-        wanted = tuple(partitions)
+        loop = asyncio.get_running_loop()
+
+        async def ask(node: int | None, missing: list[int]) -> None:
+            told = {} if node is None else await self._offsets_of(node, missing, where)
+            found.update(told)
+            if found and patience.when() is None:
+                patience.reschedule(loop.time() + _PATIENCE_S)
+            if len(told) < len(missing):
+                await self.refresh()
 
         async def attempt() -> None:
-            by_node: dict[int, list[int]] = {}
-            for partition in wanted:
-                if partition not in found:
-                    by_node.setdefault(await self.leader_now(partition), []).append(partition)
-            answers = [self._offsets_of(node, missing, where) for node, missing in by_node.items()]
-            for result in await asyncio.gather(*answers):
-                found.update(result)
-            if len(found) < len(set(wanted)):
-                await self.refresh()
+            by_node: dict[int | None, list[int]] = {}
+            for partition in wanted - found.keys():
+                by_node.setdefault(self.leader(partition), []).append(partition)
+            asks = [ask(node, missing) for node, missing in by_node.items()]
+            for failure in await asyncio.gather(*asks, return_exceptions=True):
+                if failure is not None:
+                    raise failure
+            if len(found) < len(wanted):
                 raise LogUnavailable("some partitions have no leader, or another one by now")
 
-        await self.insist("the log's bounds cannot be read", attempt, self.settings.request_timeout_s)
+        what = "the log's bounds cannot be read"
+        try:
+            async with asyncio.timeout(None) as patience:
+                await self.insist(what, attempt, self.settings.request_timeout_s)
+        except OtherIncarnation:
+            raise
+        except (LogUnavailable, TimeoutError):
+            if not found:
+                raise
         return found
 
     async def leader_of_letters(self) -> tuple[int, Any]:
-        """The node that takes dead letters, and the id of their topic. Raises LogUnavailable, TopicMissing."""
+        """The node that takes dead letters, and the id of their topic. Raises as `refresh` does."""
         state = await self._topic(self.settings.dead_letter_topic)
         if 0 not in state.leaders:
             raise LogUnavailable(f"topic {self.settings.dead_letter_topic!r} has no leader")
         return state.leaders[0], state.topic_id
 
     async def start_of_letters(self) -> int:
-        """The first dead letter that is there. Raises LogUnavailable, TopicMissing."""
+        """The first dead letter that is there. Raises as `refresh` does."""
         node, _ = await self.leader_of_letters()
         found = await self._offsets_of(node, [0], START, self.settings.dead_letter_topic)
         if 0 not in found:
@@ -269,9 +292,21 @@ class Brokers:
             del self._connecting[key]
 
     async def _connect_to(self, host: str, port: int) -> Connection:
-        return await connect(
-            host, port, self.settings.security, self._context, self.settings.request_timeout_s
-        )
+        try:
+            return await connect(
+                host, port, self.settings.security, self._context, self.settings.request_timeout_s
+            )
+        except LogUnavailable:
+            raise
+        except LogError as error:
+            raise self._refused(error, ConnectionLost) from error
+
+    def _refused(self, error: LogError, later: type[LogUnavailable]) -> LogError:
+        """What to raise: the error while the log is being opened, since it will not pass; afterwards `later`, which may."""
+        if not self.opened:
+            return error
+        self.report("a broker refuses what it took before", error)
+        return later(str(error))
 
     async def _ask_first_servers(self, request: Callable[[], Any], failure: Exception) -> Any:
         for server in self.settings.servers:
@@ -325,7 +360,7 @@ class Brokers:
         answer = await self._metadata([name])
         (found,) = answer.topics
         if found.error_code == 3:
-            raise TopicMissing(f"there is no topic {name!r}")
+            raise self._refused(TopicMissing(f"there is no topic {name!r}"), LogUnavailable)
         if found.error_code:
             raise LogUnavailable(f"topic {name!r}: {error_name(found.error_code)}")
         return TopicState(

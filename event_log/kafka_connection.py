@@ -64,12 +64,12 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: Any, timeout_s: float) -> Any:
         """The answer to a request. Raises ConnectionLost, and closes the connection if it takes longer."""
         answer = self.send(request)
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await answer
-        except TimeoutError:
-            self.close(f"{self.server} has not answered within {timeout_s:g} s")
-            raise ConnectionLost(f"{self.server} has not answered within {timeout_s:g} s") from None
+        # Also where nobody waits for the answer any more: a connection that gives none is not to be asked again.
+        timer = self._loop.call_later(
+            timeout_s, self.close, f"{self.server} has not answered within {timeout_s:g} s"
+        )
+        answer.add_done_callback(lambda _: timer.cancel())
+        return await asyncio.shield(answer)
 
     def close(self, reason: str = "closed") -> None:
         """Close it now. Whoever waits for an answer gets ConnectionLost."""

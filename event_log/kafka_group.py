@@ -70,7 +70,8 @@ class Member:
         """The group may be ahead of the member, whose answer is on its way."""
         self._changed = asyncio.Event()
         self._letting_go_since = 0.0
-        self._looking_up: asyncio.Task[None] | None = None
+        self._looking_up: dict[int, asyncio.Task[None]] = {}
+        """By partition, what finds out where to start in it."""
         self._running = asyncio.create_task(self._run())
 
     def let_go(self) -> None:
@@ -99,7 +100,7 @@ class Member:
 
     async def leave(self) -> None:
         """Let go of everything and leave the group, if it can be reached."""
-        tasks = [task for task in (self._running, self._looking_up) if task is not None]
+        tasks = {self._running, *self._looking_up.values()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -297,30 +298,32 @@ class Member:
             self._changed.set()
 
     def _look_up_soon(self) -> None:
-        if self.ownership.to_look_up() and (self._looking_up is None or self._looking_up.done()):
-            self._looking_up = asyncio.create_task(self._look_up())
+        """Those that wait for a broker hold up none that come later (I14)."""
+        under_way = self._looking_up = {p: task for p, task in self._looking_up.items() if not task.done()}
+        wanted = {p: since for p, since in self.ownership.to_look_up().items() if p not in under_way}
+        if wanted:
+            under_way.update(dict.fromkeys(wanted, asyncio.create_task(self._look_up(wanted))))
 
-    async def _look_up(self) -> None:
-        """Find out where to start in partitions that are new to the member."""
-        wanted = self.ownership.to_look_up()
+    async def _look_up(self, wanted: Mapping[int, int]) -> None:
+        """Find out where to start in partitions that are new to the member; what cannot be now, is asked for again."""
         try:
             commits = await self._brokers.committed(self._group, wanted)
             starts = await self._brokers.offsets(wanted, START)
             # Read last, so that it is not below what was committed.
-            ends = await self._brokers.offsets(wanted, END)
+            ends = await self._brokers.offsets(starts, END)
         except LogError as error:
             self._brokers.report(f"group {self._group} cannot find out where to start", error)
             await asyncio.sleep(_PAUSE_S)
             return
         for partition, commit in commits.items():
-            if commit.offset > ends[partition]:
+            if partition in ends and commit.offset > ends[partition]:
                 self.failure = LogError(
                     f"partition {partition}: group {self._group} committed {commit.offset},"
                     f" but the log ends at {ends[partition]}: it has lost records"
                 )
         self.ownership.found(
-            Assignment(partition, generation, commits.get(partition), starts[partition], ends[partition])
-            for partition, generation in wanted.items()
+            Assignment(partition, wanted[partition], commits.get(partition), starts[partition], end)
+            for partition, end in ends.items()
         )
         self._changed.set()
         self._on_change()

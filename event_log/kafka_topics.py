@@ -95,11 +95,14 @@ async def create_topics(brokers: Brokers, copies: int, retention_s: float) -> No
 
 
 async def check_topics(brokers: Brokers) -> None:
-    """Find out whether topic and brokers are as the log needs it. Raises LogUnfit, LogUnavailable."""
+    """Find out whether topic and brokers are as the log needs it. Raises LogUnfit, and as `Brokers.refresh` does."""
+    await brokers.refresh()
     settings, state = brokers.settings, brokers.topic
     assert state is not None
     faults = list(state_faults(settings, state))
-    node = next(iter(brokers.nodes))
+    node = next(iter(brokers.nodes), None)
+    if node is None:
+        raise LogUnavailable("no broker is alive")
     topic, broker, letters = await _describe(
         brokers, node, [(_TOPIC, settings.topic), (_BROKER, str(node)), (_TOPIC, settings.dead_letter_topic)]
     )

@@ -247,7 +247,11 @@ class EventLog(ABC):
 
     @abstractmethod
     async def end_offsets(self, partitions: Iterable[int]) -> Mapping[int, int]:
-        """For each partition one above its last durable record, read after the call was made. Raises LogUnavailable."""
+        """For each partition one above its last durable record, read after the call was made.
+
+        Without those that cannot be reached now, for which the others do not wait long (I14). Raises LogUnavailable if that
+        is all of them.
+        """
 
     @abstractmethod
     async def committed(self, group: str, partitions: Iterable[int]) -> Mapping[int, Commit]:

@@ -31,6 +31,8 @@ class MemoryLog(EventLog):
         self.held = False
         self.full = False
         self.away = False
+        self.silent: set[int] = set()
+        """Partitions whose end is not told, nor found out soon by whoever asks for them alone."""
         self.batches: list[int] = []
         self.end_reads = 0
         self.on_append: Callable[[int], None] = lambda partition: None
@@ -86,7 +88,15 @@ class MemoryLog(EventLog):
         await asyncio.sleep(0)
         if self.away:
             raise LogUnavailable("away")
-        return {partition: len(self.records[partition]) for partition in partitions}
+        wanted = list(partitions)
+        told = {
+            partition: len(self.records[partition]) for partition in wanted if partition not in self.silent
+        }
+        while wanted and not told:
+            await asyncio.sleep(0.01)
+            if not self.silent.issuperset(wanted):
+                raise LogUnavailable("some are away")
+        return told
 
     async def committed(self, group: str, partitions: Iterable[int]) -> Mapping[int, Commit]:
         return {}
