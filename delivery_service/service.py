@@ -85,6 +85,7 @@ class DeliveryService:
         self._failed: asyncio.Future[None] = loop.create_future()
         self._consumer: GroupConsumer = self._log.consumer(GROUP)
         self._commit_due_s = self._sweep_due_s = self._now()
+        self._committing = self._run(partial(self._commit, ()))
         self._consuming = self._run(self._consume)
         self._tasks = [self._run(self._follow_history), self._run(self._serve_from_log)]
         for target in self._targets:
@@ -117,7 +118,7 @@ class DeliveryService:
         self._stopping = True
         await asyncio.wait((self._consuming,))
         await self._links.close()
-        tasks = [*self._tasks, *self._serving.values()]
+        tasks = [*self._tasks, *self._serving.values(), self._committing]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -151,8 +152,9 @@ class DeliveryService:
             if self._now() >= self._sweep_due_s:
                 self._sweep()
                 self._sweep_due_s = self._now() + self._settings.through_interval_s
-            if self._now() >= self._commit_due_s:
-                await self._commit(self._owned.values())
+            if self._now() >= self._commit_due_s and self._committing.done():
+                # Beside the consumer: a commit may take seconds, while the group finds together again for example.
+                self._committing = self._run(partial(self._commit, tuple(self._owned.values())))
                 self._commit_due_s = self._now() + self._settings.commit_interval_s
         await self._hand_over(tuple(self._owned))
 
@@ -175,6 +177,8 @@ class DeliveryService:
             if start + _SLICE < len(records):
                 self._settle_up((partition,))
                 await asyncio.sleep(0)
+                if self._owned.get(partition.number) is not partition:  # a commit was fenced meanwhile
+                    return
 
     def _settle_up(self, partitions: Collection[OwnedPartition]) -> None:
         """What follows from what these partitions have read: copies, pauses, attaches that need the log, sends."""
@@ -230,6 +234,7 @@ class DeliveryService:
                 while any(partition.forwarder.in_flight for partition in going):
                     self._settled.clear()
                     await self._settled.wait()
+        await self._stop_committing()
         await self._commit(going)
         for partition in going:
             self._drop(partition)
@@ -237,7 +242,9 @@ class DeliveryService:
 
     def _drop(self, partition: OwnedPartition) -> None:
         number = partition.number
-        self._owned.pop(number, None)
+        if self._owned.get(number) is not partition:
+            return
+        del self._owned[number]
         self._paused.discard(number)
         for asked in partition.give_up():
             asked.outbox.reply(asked.attach, link.ATTACH_OUTCOME_NOT_OWNER)
@@ -245,6 +252,14 @@ class DeliveryService:
             self._claimed.remove(number)
             for outbox in self._links.outboxes():
                 outbox.release(number)
+
+    async def _stop_committing(self) -> None:
+        """So that no older commit comes after what is committed next; whether it got through is not known."""
+        if not self._committing.done():
+            self._committing.cancel()
+            await asyncio.wait((self._committing,))
+            for partition in self._owned.values():
+                partition.commit_failed()
 
     async def _commit(self, partitions: Iterable[OwnedPartition]) -> None:
         made = [(p, commit) for p in partitions if (commit := p.commit()) is not None]

@@ -161,7 +161,8 @@ class DeadLetter(NamedTuple):
 class GroupConsumer(ABC):
     """A member of a consumer group: each partition of the log has one owner among the group's live members.
 
-    Used by one task. Reading starts at the committed offset (the log's start if there is none) unless `seek` says otherwise.
+    Used by one task, beside which another one may be in `commit`. Reading starts at the committed offset (the log's start if
+    there is none) unless `seek` says otherwise.
     """
 
     @abstractmethod

@@ -391,6 +391,32 @@ async def test_a_fenced_commit_gives_the_partition_up(
         assert set(service._owned) == {1, 2, 3}
 
 
+async def test_a_commit_that_takes_its_time_holds_up_nothing(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events flow while a commit is under way, as long as that takes; what it had is committed at the end all the same."""
+    async with running_cell(event_log) as cell:
+        service = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 12)
+        real, begun = service._consumer.commit, asyncio.Event()
+
+        async def slow(commits: dict[int, object]) -> None:
+            if not begun.is_set():
+                begun.set()
+                await asyncio.Event().wait()
+            await real(commits)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(service._consumer, "commit", slow)
+        await traffic.send(20)
+        await begun.wait()
+        await traffic.send(20)
+        await cell.settled(traffic.expected(sessions))
+        await cell.stop_service(service)
+        ends = await event_log.end_offsets(range(PARTITIONS))
+        committed = await event_log.committed("delivery", range(PARTITIONS))
+        assert {number: commit.offset for number, commit in committed.items()} == ends
+
+
 async def test_a_planned_stop_leaves_nothing_to_do_again(event_log: EventLog) -> None:
     """A service that stops has forwarded and committed what it read, so the next one appends nothing."""
     async with running_cell(event_log) as cell:
