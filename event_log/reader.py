@@ -20,9 +20,10 @@ from google.protobuf.message import DecodeError
 from cell.log.v1 import record_pb2 as log
 from cell.messaging.v1 import messaging_pb2 as messaging
 from event_log import commit_metadata
-from event_log.commit_metadata import MAX_OFFSET, TailState
-from event_log.port import Assignment, Commit, LogError, LogRecord, Truncated
+from event_log.commit_metadata import MAX_OFFSET, CommitState, TailState
+from event_log.port import Assignment, Commit, LogRecord
 from event_log.recent_ids import RecentIds
+from event_log.tail import start_of
 from messaging_core.limits import DEDUP_WINDOW_S
 
 WINDOW_US = int(DEDUP_WINDOW_S * 1_000_000)
@@ -40,10 +41,6 @@ _EVENT_FIELDS = {
 }
 _parse_record = log.Record.FromString
 _parse_event = messaging.Event.FromString
-
-
-class IncarnationChanged(LogError):
-    """The commit is of another log than the one that is read."""
 
 
 class Verdict(Enum):
@@ -114,6 +111,8 @@ class _Snapshot(NamedTuple):
     """The reader's state before the record at `offset`, but for ids."""
 
     offset: int
+    reached_us: int
+    """No record from `offset` on has a lower running time."""
     running_time_us: int
     newest_us: int
     chains: Sequence[int]
@@ -124,14 +123,14 @@ class PartitionReader:
 
     Seek to `tail_start` and give every record to `read`. Act on those from `acts_from` on. Verdicts are those of a reader
     that never stopped (I1) from `exact_from` on; below it an origin that was dropped may look effective, so a window must
-    not start there. Raises Truncated if the log no longer has the tail, IncarnationChanged or CommitUnreadable if the
-    commit does not fit it.
+    not start there. Where the log has dropped the tail it starts with less, see `event_log/tail.py`. Raises Truncated if the
+    log has dropped what is to be acted on, IncarnationChanged or CommitUnreadable if the commit does not fit it.
     """
 
     def __init__(
         self, partition: int, incarnation: str, partition_count: int, assignment: Assignment
     ) -> None:
-        start = _start(partition, incarnation, partition_count, assignment)
+        start = start_of(partition, incarnation, partition_count, assignment)
         self._partition = partition
         self._incarnation = incarnation
         self.tail_start = start.tail_start
@@ -146,18 +145,20 @@ class PartitionReader:
         self._chains = list(start.chains)
         self._ids = RecentIds(WINDOW_US)
         self._snapshots: list[_Snapshot] = []
-        self._take_snapshot(start.tail_start)
+        self._take_snapshot(start.tail_start, start.running_time_us)
 
     def read(self, record: LogRecord) -> Reading:
         """Judge the next record. Raises ValueError if it is not above the last one."""
         offset, append_time_us, value = record
         if offset < self.next_offset:
             raise ValueError(f"record {offset} where {self.next_offset} or more was due")
-        if self._running_time_us >= self._snapshot_due_us or offset >= self._snapshot_due_offset:
-            self._take_snapshot(offset)
+        running_time_us = self._running_time_us
+        if append_time_us > running_time_us:
+            running_time_us = append_time_us
+        if running_time_us >= self._snapshot_due_us or offset >= self._snapshot_due_offset:
+            self._take_snapshot(offset, running_time_us)
         self.next_offset = offset + 1
-        if append_time_us > self._running_time_us:
-            self._running_time_us = append_time_us
+        self._running_time_us = running_time_us
         reading = Reading(offset, append_time_us, self.newest_us)
         try:
             parsed = _parse_record(value)
@@ -178,14 +179,24 @@ class PartitionReader:
 
         Its tail start is at or below both, and at or below the first record within W before them (I4). `keep_from` is what
         else is still needed: history's position, or the start of a window; it must not fall from call to call (where it
-        does, the highest counts). Raises ValueError for an offset that was not reached yet, or is before the tail.
+        does, the highest counts). A commit of all that was read tells the state there too, so that it lasts when the log has
+        dropped all that was read. Raises ValueError for an offset that was not reached yet, or is before the tail.
         """
         if not self.tail_start <= offset <= self.next_offset:
             raise ValueError(f"offset {offset} is not within {self.tail_start} to {self.next_offset}")
         self._kept_from = max(self._kept_from, offset if keep_from is None else min(offset, keep_from))
         tail = self._tail_for(self._kept_from)
+        at_commit = None
+        if offset == self.next_offset:
+            at_commit = CommitState(self._running_time_us, self.newest_us, self._chains)
         state = TailState(
-            self._incarnation, tail.offset, self._kept_from, tail.running_time_us, tail.newest_us, tail.chains
+            self._incarnation,
+            tail.offset,
+            self._kept_from,
+            tail.running_time_us,
+            tail.newest_us,
+            tail.chains,
+            at_commit,
         )
         return Commit(offset, commit_metadata.encode(state))
 
@@ -234,9 +245,12 @@ class PartitionReader:
         reading.reason = reason
         self._chains = [chain | 1 for chain in self._chains]
 
-    def _take_snapshot(self, offset: int) -> None:
-        self._snapshots.append(_Snapshot(offset, self._running_time_us, self.newest_us, tuple(self._chains)))
-        self._snapshot_due_us = self._running_time_us + SNAPSHOT_EVERY_US
+    def _take_snapshot(self, offset: int, reached_us: int) -> None:
+        """Before the record at `offset`, which brings the running time to `reached_us`."""
+        self._snapshots.append(
+            _Snapshot(offset, reached_us, self._running_time_us, self.newest_us, tuple(self._chains))
+        )
+        self._snapshot_due_us = reached_us + SNAPSHOT_EVERY_US
         self._snapshot_due_offset = offset + SNAPSHOT_EVERY_RECORDS
         if len(self._snapshots) > MAX_SNAPSHOTS:  # a coarser choice of tail starts, all of them good ones
             del self._snapshots[1:-1:2]
@@ -244,11 +258,12 @@ class PartitionReader:
     def _tail_for(self, exact_from: int) -> _Snapshot:
         """The newest snapshot with everything within W before `exact_from` above it; older ones are not needed any more.
 
-        The oldest always is such a one: it was for a lower `exact_from`, or is the tail start of the commit itself.
+        It may be the one at `exact_from` itself, where that record came more than W after all others. The oldest always is
+        such a one: it was for a lower `exact_from`, or is where this reader began.
         """
         snapshots = self._snapshots
         at = max(i for i, s in enumerate(snapshots) if s.offset <= exact_from or i == 0)
-        oldest_needed_us = snapshots[at].running_time_us - WINDOW_US
+        oldest_needed_us = snapshots[at].reached_us - WINDOW_US
         at = max(i for i in range(at + 1) if i == 0 or snapshots[i].running_time_us < oldest_needed_us)
         del snapshots[:at]
         return snapshots[0]
@@ -287,29 +302,3 @@ def _decode(reading: Reading, logged: log.LoggedEvent, recipient_ids: Sequence[s
         reading.logged, reading.recipients, reading.event = logged, recipients, event
         return True
     return False
-
-
-def _start(partition: int, incarnation: str, partition_count: int, assignment: Assignment) -> TailState:
-    committed = assignment.committed
-    if committed is None:
-        start = TailState(incarnation, 0, 0, 0, 0, [0] * partition_count)
-    else:
-        start = commit_metadata.decode(committed.metadata)
-    if start.incarnation != incarnation:
-        raise IncarnationChanged(
-            f"partition {partition}: committed in log {start.incarnation}, this is {incarnation}"
-        )
-    if len(start.chains) != partition_count:
-        raise IncarnationChanged(
-            f"partition {partition}: committed in a log of {len(start.chains)} partitions, this one has {partition_count}"
-        )
-    if assignment.start_offset > start.tail_start:
-        raise Truncated(
-            f"partition {partition}: records from {start.tail_start} are needed,"
-            f" the log starts at {assignment.start_offset}"
-        )
-    if committed is not None and committed.offset > assignment.end_offset:
-        raise Truncated(
-            f"partition {partition}: committed through {committed.offset}, the log ends at {assignment.end_offset}"
-        )
-    return start

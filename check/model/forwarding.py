@@ -12,7 +12,8 @@ with nothing landed), and what it has committed is settled when it loses the sou
 
 Not modelled: the source's own reader (every origin counts here), bounds in bytes and waits before sending again (R6).
 
-- I1: a reader that starts from any commit takes what one takes that never stopped.
+- I1: a reader that starts from any commit takes what one takes that never stopped. So does one that starts from a commit of
+  all there was, when the log has dropped all there was.
 - I2: what a target's readers take are the origins that name it, in order, without a hole.
 - I3: what may be committed is durable in all its targets. Here also: faults over, everything comes to be.
 - I4: a commit's tail starts at or below its offset.
@@ -28,7 +29,7 @@ from cell.log.v1 import record_pb2 as log
 from check.model.explore import Model, Step, Violation
 from check.model.real import Shelf
 from delivery_service.forwarding import Forwarder, ForwardingSettings, Parcel
-from event_log.commit_metadata import tail_start_of
+from event_log.commit_metadata import decode, tail_start_of
 from event_log.port import Assignment, Commit, Fate, LogRecord
 from event_log.reader import WINDOW_US, PartitionReader, Verdict
 
@@ -110,9 +111,11 @@ class Forwarding(Model[State]):
                     "I3", f"{committable} may be committed, target {target} has {origins} of {due}"
                 )
             if commit is not None:
-                again = self._taken(target, values, commit)
-                if again != taken[len(taken) - len(again) :]:
-                    raise Violation("I1", f"from {commit.offset} on a reader takes {again}, not of {taken}")
+                left = tuple(each for each in taken if each[0] >= commit.offset)
+                for start in {0, _dropped(commit)}:
+                    again = self._taken(target, values, commit, start)
+                    if again != left:
+                        raise Violation("I1", f"from {commit.offset} on a reader takes {again}, not {left}")
                 if tail_start_of(commit) > commit.offset:
                     raise Violation("I4", "a tail starts above its commit")
 
@@ -203,13 +206,15 @@ class Forwarding(Model[State]):
                 after = grown
         return state._replace(targets=(*state.targets[: target - 1], after, *state.targets[target:]))
 
-    def _reader(self, target: int, values: Log, commit: Commit | None) -> PartitionReader:
-        assignment = Assignment(target, 1, commit, 0, len(values))
+    def _reader(self, target: int, values: Log, commit: Commit | None, start: int = 0) -> PartitionReader:
+        assignment = Assignment(target, 1, commit, start, len(values))
         return PartitionReader(target, "log", len(self._targets) + 1, assignment)
 
-    def _read(self, target: int, values: Log, commit: Commit | None) -> tuple[tuple[int, int], ...]:
-        """(offset, origin) of the copies that a reader takes which starts from this commit."""
-        reader = self._reader(target, values, commit)
+    def _read(
+        self, target: int, values: Log, commit: Commit | None, start: int = 0
+    ) -> tuple[tuple[int, int], ...]:
+        """(offset, origin) of the copies that a reader takes which starts from this commit, in a log from `start` on."""
+        reader = self._reader(target, values, commit, start)
         readings = [reader.read(_record(values, at)) for at in range(reader.tail_start, len(values))]
         return tuple(
             (reading.offset, reading.copy.source_offset)
@@ -225,6 +230,11 @@ def _now(state: State, who: str, number: int | None) -> State:
 @cache
 def _said(value: bytes) -> str:
     return f"copy of {log.Record.FromString(value).copy.source_offset}"
+
+
+def _dropped(commit: Commit) -> int:
+    """Where a log may start that has dropped all that was read; 0 if not all was read that was there."""
+    return commit.offset if decode(commit.metadata).at_commit is not None else 0
 
 
 def _record(values: Log, at: int) -> LogRecord:

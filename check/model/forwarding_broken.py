@@ -4,6 +4,8 @@ from cell.log.v1 import record_pb2 as log
 from check.model.forwarding import Forwarding
 from check.model.variants import Case, Patch, Suite, Variant
 from delivery_service.forwarding import Forwarder, Parcel
+from event_log import commit_metadata
+from event_log.commit_metadata import TailState
 from event_log.port import Fate
 from event_log.reader import PartitionReader, Reading, Verdict
 from tests.simulation import faults
@@ -47,6 +49,15 @@ def _takes_over_from_the_end(patch: Patch) -> None:
         return new_owner(self, min(position + 1, len(self._naming)) if position else 0)
 
     patch(Forwarding, "_new_owner", late)
+
+
+def _state_at_the_commit_is_lost(patch: Patch) -> None:
+    decode = commit_metadata.decode
+
+    def forgetful(metadata: str) -> TailState:
+        return decode(metadata)._replace(at_commit=None)
+
+    patch(commit_metadata, "decode", forgetful)
 
 
 _ONE, _TWO = ((1,),) * 4, ((1,), (1, 2), (2,), (1, 2))
@@ -107,6 +118,13 @@ SUITE = Suite(
             "vector-is-not-committed",
             "R2: a reader starts again without the highest origins taken",
             faults.vector_is_not_committed,
+            "I1",
+            _READERS,
+        ),
+        Variant(
+            "chains-are-open",
+            "R2: a reader whose tail is gone does not have the highest origins taken",
+            _state_at_the_commit_is_lost,
             "I1",
             _READERS,
         ),

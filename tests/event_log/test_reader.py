@@ -8,7 +8,8 @@ from cell.log.v1 import record_pb2 as log
 from event_log import commit_metadata, reader
 from event_log.commit_metadata import CommitUnreadable
 from event_log.port import Assignment, Commit, LogRecord, Truncated
-from event_log.reader import IncarnationChanged, PartitionReader, Reading, Verdict
+from event_log.reader import WINDOW_US, PartitionReader, Reading, Verdict
+from event_log.tail import IncarnationChanged
 from tests.event_log.world import PARTITIONS, START_US, TARGET, copy, logged, make_reader, origin
 
 
@@ -185,14 +186,69 @@ def test_refuses_to_start_where_it_could_not_be_right() -> None:
         PartitionReader(TARGET, "log-2", PARTITIONS, Assignment(TARGET, 1, commit, 0, 5))
     with pytest.raises(IncarnationChanged, match="4 partitions, this one has 8"):
         PartitionReader(TARGET, "log-1", 8, Assignment(TARGET, 1, commit, 0, 5))
+    with pytest.raises(Truncated, match="records from 5 are needed, the log starts at 6"):
+        make_reader(commit, start=6)
     with pytest.raises(Truncated, match="records from 0 are needed, the log starts at 1"):
-        make_reader(commit, start=1)
-    with pytest.raises(Truncated, match="the log starts at 1"):
         make_reader(start=1)
     with pytest.raises(Truncated, match="committed through 5, the log ends at 4"):
         make_reader(commit, end=4)
     with pytest.raises(CommitUnreadable):
         make_reader(Commit(5, ""))
+
+
+DAY_US = 86_400_000_000
+
+
+def test_a_quiet_partition_lasts_when_retention_took_all() -> None:
+    """From the commit of all that was read a new owner goes on exactly, though the log has dropped every record of it."""
+    former = make_reader()
+    for n, value in enumerate([copy(1, 3), copy(2, 8, 6), copy(2, 6), copy(1, 9, 3), origin("ann", "x")]):
+        former.read(LogRecord(n, START_US, value))
+    commit = former.commit_at(5, keep_from=1)
+    assert commit_metadata.tail_start_of(commit) < 5
+    owner = make_reader(commit, end=5, start=5)
+    assert (owner.tail_start, owner.exact_from, owner.acts_from) == (5, 5, 5)
+    again = owner.commit_at(5)
+    for each in (owner, make_reader(again, start=5)):
+        later = [copy(1, 9, 3), copy(2, 10, 8), copy(2, 8, 6), copy(1, 11, 9), origin("ann", "x")]
+        assert [
+            each.read(LogRecord(5 + n, START_US + DAY_US, value)).verdict.value
+            for n, value in enumerate(later)
+        ] == ["stale", "hole", "effective", "effective", "effective"]
+
+
+def test_after_a_silence_nothing_of_before_is_needed() -> None:
+    """The tail of a commit starts at the record that came more than W after all others, but keeps what came with it."""
+    former = make_reader()
+    for n, at_us in enumerate([0, 3 * DAY_US, 3 * DAY_US]):
+        former.read(LogRecord(n, START_US + at_us, origin("ann", f"id-{n}")))
+    commit = former.commit_at(3, keep_from=1)
+    assert commit_metadata.tail_start_of(commit) == 1
+    owner = make_reader(commit, start=1)
+    owner.read(LogRecord(1, START_US + 3 * DAY_US, origin("ann", "id-1")))
+    owner.read(LogRecord(2, START_US + 3 * DAY_US, origin("ann", "id-2")))
+    again = LogRecord(3, START_US + 3 * DAY_US + WINDOW_US, origin("ann", "id-1"))
+    assert owner.read(again).verdict is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("text", ["1.log-1.00aO41ONa400", None])
+def test_a_tail_that_is_gone_in_part_opens_the_chains(text: str | None) -> None:
+    """Where the state is known only for the tail start, each source's next copy is taken: no hole lasts for good."""
+    former = make_reader()
+    for n in range(6):
+        former.read(LogRecord(n, START_US, copy(1, 3) if n == 0 else origin("ann", f"id-{n}")))
+    commit = Commit(4, text) if text else former.commit_at(4)
+    owner = make_reader(commit, start=2)
+    assert (owner.tail_start, owner.exact_from, owner.acts_from) == (2, 4, 4)
+    for n in (2, 3):
+        owner.read(LogRecord(n, START_US, origin("ann", f"id-{n}")))
+    later = [copy(1, 20, 15), copy(1, 30, 25), copy(2, 9, 7), origin("ann", "id-3")]
+    assert [owner.read(LogRecord(4 + n, START_US, value)).verdict.value for n, value in enumerate(later)] == [
+        "effective",
+        "hole",
+        "effective",
+        "duplicate",
+    ]
 
 
 def test_refuses_records_out_of_order_and_commits_out_of_reach() -> None:

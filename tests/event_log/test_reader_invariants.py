@@ -16,6 +16,7 @@ from event_log.recent_ids import RecentIds
 from tests.event_log.world import PARTITIONS, World, make_reader
 
 SEEDS = st.integers(0, 2**32)
+DAY_US = 86_400_000_000
 
 
 def running_times(records: list[LogRecord]) -> list[int]:
@@ -58,7 +59,8 @@ def check_restarts(seed: int, poison: bool) -> None:
             committed = owner.commit_at(offset, keep_from)
             tail = commit_metadata.decode(committed.metadata)
             assert tail.tail_start <= keep_from <= offset
-            assert all(times[o + 1] < times[keep_from] - WINDOW_US for o in range(tail.tail_start))
+            through = times[min(keep_from + 1, len(records))]
+            assert all(times[o + 1] < through - WINDOW_US for o in range(tail.tail_start))
 
 
 @settings(max_examples=300, deadline=None)
@@ -66,6 +68,40 @@ def check_restarts(seed: int, poison: bool) -> None:
 def test_restarts_at_any_commit_change_no_verdict(seed: int, poison: bool) -> None:
     """I1, I4: whatever a chain of owners commits and replays, each says of each record what one that never stopped says."""
     check_restarts(seed, poison)
+
+
+def check_silence(seed: int, poison: bool) -> None:
+    """After a silence in which the log dropped everything, owners agree with a reader that never stopped (I1, I4, I12)."""
+    records = World(seed, poison).run().records
+    choose = random.Random(seed)
+    silence = choose.randint(1, len(records))
+    records[silence:] = [r._replace(append_time_us=r.append_time_us + DAY_US) for r in records[silence:]]
+    lasting = make_reader()
+    readings = [lasting.read(record) for record in records]
+    former = make_reader()
+    for record in records[: choose.randint(0, silence)]:
+        former.read(record)
+    former = make_reader(former.commit_at(former.next_offset), silence)
+    for record in records[former.tail_start : silence]:
+        former.read(record)
+    committed = former.commit_at(silence, keep_from=choose.randint(0, silence))
+    for _ in range(3):
+        owner = make_reader(committed, len(records), start=silence)
+        for record in records[owner.tail_start : choose.randint(owner.acts_from, len(records))]:
+            reading = owner.read(record)
+            if record.offset >= owner.exact_from:
+                assert reading.verdict is readings[record.offset].verdict
+            assert reading.time_us == readings[record.offset].time_us
+        if owner.next_offset >= owner.acts_from:
+            committed = owner.commit_at(owner.next_offset)
+            assert commit_metadata.tail_start_of(committed) >= silence
+
+
+@settings(max_examples=300, deadline=None)
+@given(SEEDS, st.booleans())
+def test_a_silence_that_retention_outlasts_changes_no_verdict(seed: int, poison: bool) -> None:
+    """I1, I4: a log without all that came before a silence is read as one that still has it, and is never truncated."""
+    check_silence(seed, poison)
 
 
 @settings(max_examples=300, deadline=None)
@@ -157,6 +193,7 @@ BROKEN: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "ids: dropped uses do not count": lambda patch: patch.setattr(reader, "RecentIds", EffectiveOnly),
     "vector lost": forget(chains=[0] * PARTITIONS),
     "newest event time lost": forget(newest_us=0),
+    "vector at the commit lost": forget(at_commit=None),
     "running maximum forgotten": time_of_the_record,
     "tail too short": lambda patch: patch.setattr(reader, "WINDOW_US", WINDOW_US // 2),
     "tail at the commit": lambda patch: patch.setattr(
@@ -171,6 +208,7 @@ def test_a_broken_rule_is_noticed(broken: str, monkeypatch: pytest.MonkeyPatch) 
     BROKEN[broken](monkeypatch)
     properties: list[Callable[[int], None]] = [
         lambda seed: check_restarts(seed, poison=False),
+        lambda seed: check_silence(seed, poison=False),
         lambda seed: test_origins_are_dropped_by_the_rule_alone.hypothesis.inner_test(seed, False),  # type: ignore[attr-defined]
     ]
     for seed in range(500):

@@ -14,9 +14,9 @@ from event_log.port import LogRecord
 from tests.simulation.clients import Device
 from tests.simulation.deliveries import GROUP, Instance
 from tests.simulation.history import SimHistory
-from tests.simulation.log import Producer, SimLog
+from tests.simulation.log import CLOCK_ERROR_US, Producer, SimLog
 from tests.simulation.servers import Pipe, SimServer, Stream
-from tests.simulation.truth import Truth, Violation, fold_of
+from tests.simulation.truth import W_US, Truth, Violation, fold_of
 
 PARTITIONS = 3
 USERS = ["ann", "bob", "cem", "dot", "eva"]
@@ -342,11 +342,29 @@ class World:
         self.log.put(partition_of(user), record.SerializeToString())
 
     def trim(self) -> None:
-        """Retention: whatever no group needs goes."""
+        """Retention: whatever no group needs goes, and what is old goes whether it is needed or not, as on Kafka."""
         number = self.random.choice(self.log.partitions)
+        if self._is_old(number):
+            self.log.starts[number] = self.log.end(number)
+            return
         commits = [self.log.committed[group].get(number) for group in self.log.committed]
         tails = [commit_metadata.tail_start_of(commit) if commit else 0 for commit in commits]
         self.log.starts[number] = max(self.log.starts[number], min(tails))
+
+    def _is_old(self, number: int) -> bool:
+        """Whether all of a partition was done with, and is so old that it goes: more than W, by any clock."""
+        end, records = self.log.end(number), self.log.records[number]
+        newest_us = max((record.append_time_us for record in records), default=0)
+        commits = [self.log.committed[group].get(number) for group in self.log.committed]
+        owner = self.owners[number]
+        holding = owner.holdings.get(number) if owner is not None else None
+        return (
+            newest_us < self.log.now_us - CLOCK_ERROR_US - W_US
+            and all(commit is not None and commit.offset == end for commit in commits)
+            and self.history.reading[number].reader.next_offset == end
+            and holding is not None
+            and holding.reading == end
+        )
 
     # Delivery.
 
