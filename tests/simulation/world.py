@@ -2,7 +2,8 @@
 
 Messaging servers with clocks that differ, delivery instances that take over from each other (a former one may not know),
 links that break, a log that fails and forgets to answer, a history that lags. `run` ends the faults after its steps, and
-asks that all becomes complete: every client has everything, every outcome is known, and then nothing happens any more.
+asks that all becomes complete: every client has everything, every outcome is known, and then nothing happens any more. Nor
+does it hurt that the log then drops all there was.
 """
 
 from collections.abc import Callable
@@ -85,6 +86,21 @@ class World:
                 if self.random.random() < 0.7:
                     server.turn()
         self.settle()
+        self.outlive_the_log()
+        self.settle()
+
+    def outlive_the_log(self) -> None:
+        """Nobody sends until the log has dropped all there was, as Kafka's does. Then others take over, and users send."""
+        self.say("---- a silence")
+        self.advance(W_US + 2 * CLOCK_ERROR_US)
+        for number in self.log.partitions:
+            if self._is_old(number):
+                self.log.starts[number] = self.log.end(number)
+        self.history.restart()
+        for number in self.log.partitions:
+            self._assign(number, self.random.choice(self.instances))
+        for _ in range(10):
+            self.wish()
 
     def _weighed(self, random: Random) -> list[tuple[Callable[[], None], float]]:
         """What may happen and how often; a seed has its own mixture of faults."""
