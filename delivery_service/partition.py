@@ -188,6 +188,11 @@ class OwnedPartition:
         """Memory of the window, about."""
         return self._window.size_bytes
 
+    @property
+    def log_time_us(self) -> int:
+        """The log's time, see PartitionReader."""
+        return self._reader.running_time_us
+
     # --- attaches (R8) ---
 
     def attach(self, outbox: Outbox, attach: link.Attach) -> None:

@@ -29,6 +29,7 @@ from event_log.port import (
     Settled,
     Truncated,
 )
+from messaging_core.clock import wall_us
 from telemetry import catalogue
 from telemetry.metrics import Figure
 from telemetry.tracing import Tracer
@@ -104,6 +105,8 @@ class DeliveryService:
         yield Figure(catalogue.PAUSED, len(self._paused))
         yield Figure(catalogue.WINDOW, sum([partition.window_bytes for partition in owned]))
         yield Figure(catalogue.FORWARDING, sum([partition.forwarder.queued_bytes for partition in owned]))
+        ahead_us = max([partition.log_time_us for partition in owned], default=0) - wall_us()
+        yield Figure(catalogue.LOG_AHEAD, max(0, ahead_us) / 1e6)
         for partition, records in self._consumer.lag().items():
             yield Figure(catalogue.LAG, records, (GROUP, str(partition)))
         yield Figure(catalogue.LINKS, len(self._links.outboxes()))

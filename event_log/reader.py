@@ -147,6 +147,11 @@ class PartitionReader:
         self._snapshots: list[_Snapshot] = []
         self._take_snapshot(start.tail_start, start.running_time_us)
 
+    @property
+    def running_time_us(self) -> int:
+        """Highest append time read so far: the log's time by R3, which never falls."""
+        return self._running_time_us
+
     def read(self, record: LogRecord) -> Reading:
         """Judge the next record. Raises ValueError if it is not above the last one."""
         offset, append_time_us, value = record

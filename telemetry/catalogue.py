@@ -113,6 +113,12 @@ FORWARDING_RETRIES = Metric(
 PAUSED = Metric(
     "cell.partitions.paused", LEVEL, "{partition}", "Partitions not read until their copies are durable (R6)."
 )
+LOG_AHEAD = Metric(
+    "cell.log.ahead",
+    GAUGE,
+    "s",
+    "By how much the log's time is above this machine's clock, where it is most; 0 if it is nowhere.",
+)
 LINKS = Metric("cell.links", LEVEL, "{link}", "Links to messaging servers that are up.")
 LINK_QUEUES = Metric("cell.links.queue.size", LEVEL, "By", "What servers have not taken yet.")
 

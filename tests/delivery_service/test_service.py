@@ -20,7 +20,9 @@ from event_log.port import (
     NewRecord,
     Polled,
 )
+from messaging_core import clock
 from session_link.port import LinkClosed, OwnerEnd
+from telemetry import catalogue
 from tests.support.delivery_harness import QUICK, Cell, TroubledLog, running_cell
 from tests.support.link_server import Session, State
 
@@ -107,6 +109,27 @@ async def test_records_per_message(event_log: EventLog) -> None:
         assert records == 100 + traffic.copies
         await asyncio.sleep(0.5)
         assert sum((await event_log.end_offsets(range(PARTITIONS))).values()) == records
+
+
+async def test_tells_how_far_the_log_s_time_is_ahead(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing while the clock is above all append times; after it is set back, by how much."""
+    async with running_cell(event_log) as cell:
+        service = await cell.start_service()
+        sessions, traffic = connect_all(cell), Traffic(cell, 2)
+        await traffic.send(5)
+        await cell.settled(traffic.expected(sessions))
+
+        def ahead_s() -> float:
+            (value,) = [each.value for each in service.figures() if each.metric is catalogue.LOG_AHEAD]
+            assert isinstance(value, float)
+            return value
+
+        assert ahead_s() < 1
+        set_back_us = clock.wall_us() - 500_000_000
+        monkeypatch.setattr("delivery_service.service.wall_us", lambda: set_back_us)
+        assert 400 < ahead_s() < 501
 
 
 async def test_takeover_while_messages_flow(event_log: EventLog, over_grpc: bool) -> None:
