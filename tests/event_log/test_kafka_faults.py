@@ -12,7 +12,7 @@ import pytest
 from engines.kafka import KafkaCluster
 from engines.run_folder import RunFolder
 from event_log.kafka import KafkaLog
-from event_log.port import EventLog, Fate, LogRecord, NewRecord, Settled
+from event_log.port import EventLog, Fate, LogRecord, LogUnavailable, NewRecord, Settled
 from tests.event_log.driving import PATIENCE_S, Member, append, poll_until
 from tests.event_log.engines import PARTITIONS, KafkaEngine
 from tests.support.engines import STARTING, needed
@@ -33,6 +33,23 @@ def run() -> Iterator[RunFolder]:
 def one_broker(run: RunFolder) -> KafkaCluster:
     cluster = needed(lambda: KafkaCluster(run))
     cluster.start()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(run: RunFolder) -> Iterator[KafkaCluster]:
+    cluster = needed(lambda: KafkaCluster(run, 3))
+    cluster.start()
+    yield cluster
+    for broker in cluster.brokers:
+        broker.kill()
+
+
+@pytest.fixture
+def three_brokers(cluster: KafkaCluster) -> KafkaCluster:
+    """All of them run, whatever the last test did to them."""
+    for broker in cluster.brokers:
+        broker.start()
     return cluster
 
 
@@ -189,31 +206,48 @@ async def test_a_killed_broker_comes_back_under_appends(one_broker: KafkaCluster
         await member.consumer.close()
 
 
-async def test_a_leader_dies_and_another_goes_on(run: RunFolder) -> None:
+async def test_a_leader_dies_and_another_goes_on(three_brokers: KafkaCluster) -> None:
     """Of three brokers one is killed -9: within the time of an append another leads, and what was told stands."""
-    cluster = needed(lambda: KafkaCluster(run, 3))
-    cluster.start()
-    try:
-        async with opened(cluster, 3) as log:
+    async with opened(three_brokers, 3) as log:
+        member = Member(log)
+        await poll_until(lambda: member.count == PARTITIONS, member)
+        appended = Appended(log)
+        killed_at = 0.0
+        for round_ in range(400):
+            for partition in range(PARTITIONS):
+                appended.append(partition)
+            if round_ == 100:
+                three_brokers.brokers[0].kill()
+                killed_at = time.monotonic()
+            await member.poll(0.01)
+        assert killed_at
+        await appended.settle()
+        await appended.check(range(PARTITIONS))
+        expected = {p: [r.value for r in await read_all(log, p)] for p in range(PARTITIONS)}
+        await poll_until(lambda: member.count == sum(map(len, expected.values())), member)
+        assert {p: member.values(p) for p in range(PARTITIONS)} == expected
+        assert appended.told[appended.count - 1].fate is Fate.APPENDED
+        await member.consumer.close()
+
+
+async def test_a_partition_without_a_leader_holds_up_no_other(three_brokers: KafkaCluster) -> None:
+    """I14: the only copy of some is at a broker that is dead. Others are assigned, read, told of; those when it is back."""
+    async with opened(three_brokers) as log:
+        brokers = log._brokers
+        group = brokers.settings.group_id("group")
+        coordinator = await brokers.insist("no group yet", lambda: brokers.coordinator(group), PATIENCE_S)
+        leaders = {p: brokers.leader(p) for p in range(PARTITIONS)}
+        killed = next(node for node in leaders.values() if node is not None and node != coordinator)
+        others = {p for p, node in leaders.items() if node != killed}
+        three_brokers.brokers[killed - 1].kill()
+        try:
             member = Member(log)
-            await poll_until(lambda: member.count == PARTITIONS, member)
-            appended = Appended(log)
-            killed_at = 0.0
-            for round_ in range(400):
-                for partition in range(PARTITIONS):
-                    appended.append(partition)
-                if round_ == 100:
-                    cluster.brokers[0].kill()
-                    killed_at = time.monotonic()
-                await member.poll(0.01)
-            assert killed_at
-            await appended.settle()
-            await appended.check(range(PARTITIONS))
-            expected = {p: [r.value for r in await read_all(log, p)] for p in range(PARTITIONS)}
-            await poll_until(lambda: member.count == sum(map(len, expected.values())), member)
-            assert {p: member.values(p) for p in range(PARTITIONS)} == expected
-            assert appended.told[appended.count - 1].fate is Fate.APPENDED
-            await member.consumer.close()
-    finally:
-        for broker in cluster.brokers:
-            broker.kill()
+            await poll_until(lambda: member.count == len(others), member)
+            assert member.records.keys() == others
+            assert await log.end_offsets(range(PARTITIONS)) == dict.fromkeys(others, 1)
+            with pytest.raises(LogUnavailable):
+                await log.end_offsets(leaders.keys() - others)
+        finally:
+            await asyncio.to_thread(three_brokers.brokers[killed - 1].start)
+        await poll_until(lambda: member.count == PARTITIONS, member)
+        await member.consumer.close()
