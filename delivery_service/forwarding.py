@@ -29,7 +29,8 @@ class ForwardingSettings:
     """Bounds of what one source partition holds back."""
 
     queue_bytes: int = 8 * 1024 * 1024
-    """Copies that are not durable yet, for all targets together: past this the source is to be paused."""
+    """Copies that are not durable yet, for all targets together: past this the source is to be paused. What is read last
+    goes beyond it by a copy for each target."""
     in_flight_bytes: int = 256 * 1024
     """Copies handed to the log for one target: what a stalled target takes of the log's own buffer."""
     backoff_s: float = 0.05

@@ -97,12 +97,15 @@ class OwnedPartition:
 
     # --- records ---
 
-    def take(self, records: Sequence[LogRecord]) -> None:
-        """Read the next records: tell links, queue copies, answer attaches that waited for this."""
+    def take(self, records: Sequence[LogRecord]) -> int:
+        """Read the next records: tell links, queue copies, answer attaches that waited for this.
+
+        Returns how many were read: all, or those up to where the forwarder is full (R6).
+        """
         exact_from = self._reader.exact_from
         reader, anchors = self._reader, self._anchors
         now_us = wall_us()
-        for record in records:
+        for count, record in enumerate(records, 1):
             if record.offset >= exact_from:
                 anchors.pass_by(record.offset, len(record.value), reader.newest_us)
             reading = reader.read(record)
@@ -113,6 +116,9 @@ class OwnedPartition:
             self.position = reading.offset + 1
             if self._next_due is not None and self.position >= self._next_due:
                 self._answer_due()
+            if self.forwarder.full:
+                return count
+        return len(records)
 
     def tell_through(self) -> None:
         """Say on every link how far it has been told, if the partition has moved since (I8)."""

@@ -174,11 +174,16 @@ class DeliveryService:
         self._settle_up([self._owned[number] for number, _ in polled.records if number in self._owned])
 
     async def _read(self, partition: OwnedPartition, records: Sequence[LogRecord]) -> None:
-        for start in range(0, len(records), _SLICE):
-            partition.take(records[start : start + _SLICE])
+        start = 0
+        while start < len(records):
+            start += partition.take(records[start : start + _SLICE])
             self._claim_if_active(partition)
-            if start + _SLICE < len(records):
+            if start < len(records):
                 self._settle_up((partition,))
+                if partition.number in self._paused:
+                    # The others are polled again when there is room for their copies.
+                    self._consumer.seek(partition.number, partition.position)
+                    return
                 await asyncio.sleep(0)
                 if self._owned.get(partition.number) is not partition:  # a commit was fenced meanwhile
                     return

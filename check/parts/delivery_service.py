@@ -54,8 +54,9 @@ def owner(number: int, users: Sequence[str], outboxes: Sequence[Outbox]) -> Owne
 def cost_us(partition: OwnedPartition, records: Sequence[LogRecord], outboxes: Sequence[Outbox]) -> float:
     """CPU for each record: reading, deduplication, encoding, window, routing, forwarding."""
     began = time.process_time()
-    for start in range(0, len(records), BATCH):
-        partition.take(records[start : start + BATCH])
+    start = 0
+    while start < len(records):
+        start += partition.take(records[start : start + BATCH])
         for record in partition.forwarder.take(0.0):
             partition.forwarder.settled(record.tag, Fate.APPENDED, 0.0)
         partition.tell_through()

@@ -282,11 +282,11 @@ def test_a_new_owner_forwards_only_from_the_commit_on() -> None:
 class ThroughFirst(OwnedPartition):
     """Broken: says how far it has come before the events are told."""
 
-    def take(self, records: Sequence[LogRecord]) -> None:
+    def take(self, records: Sequence[LogRecord]) -> int:
         if records and self.active:
             for outbox in self._interest.links:
                 outbox.through(0, records[-1].offset, 0)
-        super().take(records)
+        return super().take(records)
 
 
 class AnswersWhileReplaying(OwnedPartition):

@@ -25,6 +25,7 @@ from session_link.port import LinkClosed, OwnerEnd
 from telemetry import catalogue
 from tests.support.delivery_harness import QUICK, Cell, TroubledLog, running_cell
 from tests.support.link_server import Session, State
+from tests.support.log_records import origin_record
 
 USERS = [f"user{n}" for n in range(12)]
 PARTITIONS = 4
@@ -235,6 +236,28 @@ async def test_a_full_source_is_paused_and_goes_on(event_log: EventLog) -> None:
         troubled.recover()
         await cell.settled({waiting: 300, other: 300})
         assert not service._paused
+
+
+async def test_large_messages_to_many_partitions_stay_within_the_bound(event_log: EventLog) -> None:
+    """A poll brings records with far more copies than may wait: it is read as far as they do, the rest later (R6)."""
+    troubled = TroubledLog(event_log)
+    by_partition = {event_log.partition_of(user): user for user in USERS}
+    sender, *others = by_partition.values()
+    source = event_log.partition_of(sender)
+    settings = replace(QUICK, forwarding=replace(QUICK.forwarding, queue_bytes=20_000))
+    async with running_cell(troubled, settings=settings) as cell:
+        troubled.stalled.update(by_partition.keys() - {source})
+        values = [origin_record(sender, others, f"{n:04000}", command_id=f"id-{n}") for n in range(100)]
+        event_log.append([NewRecord(source, value, None) for value in values], lambda _: None)
+        sessions = [cell.server.connect(user, -1) for user in (sender, *others)]
+        service = await cell.start_service()
+        while source not in service._paused:
+            await asyncio.sleep(0.01)
+        copies = len(others) * (len(max(values, key=len)) + 400)
+        assert service._owned[source].forwarder.queued_bytes < 20_000 + copies
+        troubled.recover()
+        await cell.settled(dict.fromkeys(sessions, 100))
+        assert sum((await event_log.end_offsets(range(PARTITIONS))).values()) == 100 * PARTITIONS
 
 
 async def test_a_small_window_is_no_loss(event_log: EventLog) -> None:

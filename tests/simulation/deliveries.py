@@ -107,8 +107,7 @@ class Instance:
         ):
             return
         records = self.log.read(number, holding.reading, count)
-        holding.partition.take(records)
-        holding.reading += len(records)
+        holding.reading += holding.partition.take(records)
         self._claim_if_active(holding)
         self.forward(holding.partition)
         self._flush()

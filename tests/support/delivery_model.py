@@ -222,8 +222,7 @@ class Simulation:
             return
         count = self.random.randint(1, 6)
         records = self.records[instance.reading_at : instance.reading_at + count]
-        instance.reading_at += len(records)
-        partition.take(records)
+        instance.reading_at += partition.take(records)
         instance.in_flight += partition.forwarder.take(0.0)
         if self.random.random() < 0.7:
             self.settle(instance)
