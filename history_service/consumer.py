@@ -41,6 +41,8 @@ class _Owned:
     stored: int
     """The first record not yet stored: what may be committed."""
     committed: int
+    waiting_since_us: int = 0
+    """When the log took the oldest record that is not stored, or a little before; 0 while all that is known of is."""
 
 
 @dataclass(slots=True)
@@ -54,8 +56,6 @@ class _Work:
     letters: list[DeadLetter] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     """Of the records that are traced."""
-    oldest_us: int = 0
-    """When the log took the first of them, microseconds since 1970."""
 
 
 class HistoryConsumer:
@@ -78,8 +78,6 @@ class HistoryConsumer:
         self._consumer: GroupConsumer | None = None
         self._writes = seconds()
         self._stored = self._failures = self._letters = 0
-        self._oldest_us = 0
-        """Of what is being stored; 0 for nothing."""
         self._paused = False
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,8 +92,9 @@ class HistoryConsumer:
         yield Figure(catalogue.STORED, self._stored)
         yield Figure(catalogue.STORE_FAILURES, self._failures)
         yield Figure(catalogue.DEAD_LETTERS, self._letters)
-        age_us = max(0, wall_us() - self._oldest_us) if self._oldest_us else 0
-        yield Figure(catalogue.HISTORY_AGE, age_us / 1e6)
+        now_us = wall_us()
+        waiting = [owned.waiting_since_us for owned in self._owned.values() if owned.waiting_since_us]
+        yield Figure(catalogue.HISTORY_AGE, max(0, now_us - min(waiting, default=now_us)) / 1e6)
         yield Figure(catalogue.OWNED, len(self._owned), (GROUP,))
         if self._consumer is not None:
             for partition, records in self._consumer.lag().items():
@@ -130,10 +129,12 @@ class HistoryConsumer:
         while not self._closing.is_set():
             polled = await self._poll(consumer, max(0.0, commit_due - clock()))
             begun = clock()
+            self._note_waiting(polled)
             async with aclosing(self._works(polled.records)) as works:
                 async for work in works:
                     if not await self._store(consumer, work):
                         break
+            self._note_stored(consumer, polled)
             if 0 < _size_bytes(polled) < self._settings.full_round_bytes:
                 await self._pause_until(begun + interval_s)
             if clock() >= commit_due:
@@ -201,6 +202,26 @@ class HistoryConsumer:
             for partition, commit in commits.items():
                 due[partition].committed = commit.offset
 
+    # How far behind
+
+    def _note_waiting(self, polled: Polled) -> None:
+        """These records wait to be stored, but for those that are only read again."""
+        for partition, records in polled.records:
+            owned = self._owned[partition]
+            if records[-1].offset >= (first := owned.reader.acts_from):
+                owned.waiting_since_us = next(r.append_time_us for r in records if r.offset >= first)
+
+    def _note_stored(self, consumer: GroupConsumer, polled: Polled) -> None:
+        """Now they are; those that follow them, where there are any, are younger."""
+        lag, read = consumer.lag(), dict(polled.records)
+        for partition, owned in self._owned.items():
+            if not lag.get(partition):
+                owned.waiting_since_us = 0
+            elif partition in read and read[partition][-1].offset >= owned.reader.acts_from:
+                owned.waiting_since_us = read[partition][-1].append_time_us
+            elif not owned.waiting_since_us:
+                owned.waiting_since_us = wall_us()
+
     # Records
 
     async def _works(self, records: Sequence[tuple[int, Sequence[LogRecord]]]) -> AsyncGenerator[_Work, None]:
@@ -221,7 +242,6 @@ class HistoryConsumer:
     def _read(self, work: _Work, partition: int, owned: _Owned, record: LogRecord) -> None:
         reading = owned.reader.read(record)
         work.records += 1
-        work.oldest_us = work.oldest_us or record.append_time_us
         acts = record.offset >= owned.reader.acts_from
         if reading.verdict is Verdict.EFFECTIVE and acts:
             self._rows.add(work.batch, partition, reading)
@@ -250,7 +270,6 @@ class HistoryConsumer:
             return True
         delay_s = self._settings.retry_min_s
         clock = asyncio.get_running_loop().time
-        self._oldest_us = work.oldest_us
         while True:
             began_s = clock()
             try:
@@ -266,7 +285,6 @@ class HistoryConsumer:
                 return False
             delay_s = min(2 * delay_s, self._settings.retry_max_s)
         self._writes.add(clock() - began_s)
-        self._oldest_us = 0
         self._stored += work.records
         self._letters += len(work.letters)
         for letter in work.letters:

@@ -129,7 +129,10 @@ STORE_FAILURES = Metric(
     "cell.history.store.failures", COUNTER, "{attempt}", "Writes that failed and are tried again."
 )
 HISTORY_AGE = Metric(
-    "cell.history.age", GAUGE, "s", "Age of the oldest record that was read and is not stored; 0 if none is."
+    "cell.history.age",
+    GAUGE,
+    "s",
+    "Age of the oldest record of owned partitions that is known to be in the log and not stored; 0 if all are.",
 )
 DEAD_LETTERS = Metric("cell.dead_letters", COUNTER, "{record}", "Records that nobody can read (R5).")
 GAPS = Metric(

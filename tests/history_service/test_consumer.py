@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,9 @@ from history_service.consumer import GROUP, HistoryConsumer
 from history_service.embedded import EmbeddedStore
 from history_service.port import Batch, StoreError, StoreUnavailable
 from history_service.readers import StoredEvents
+from messaging_core.clock import wall_us
+from telemetry import catalogue
+from telemetry.metrics import Metric
 from tests.history_service.commands import CONVERSATIONS
 from tests.history_service.contents import contents
 from tests.history_service.engines import EmbeddedEngine
@@ -237,6 +240,63 @@ async def test_partitions_move_between_consumers(log: EmbeddedLog, store: Flaky,
         await consumer.close()
         await consumer.wait_closed()
     assert await contents(store, made) == await fresh(made)
+
+
+async def test_age_is_told_until_history_has_caught_up(
+    tmp_path: Path, store: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer that is behind says for how long also while it moves on, between its batches; then it says 0."""
+    monkeypatch.setattr("history_service.consumer.wall_us", lambda: wall_us() + 3_600_000_000)
+    log = await EmbeddedLog.open(
+        tmp_path / "small polls", 4, EmbeddedLogSettings(reserve_bytes=4096, max_poll_bytes=2_000)
+    )
+    made = WrittenLog(4, log.incarnation)
+    chatter(made, 200)
+    await Appender(log, made).append()
+    consumer = HistoryConsumer(log, store, SETTINGS)
+    ages: list[float] = []
+    poll, write = consumer._poll, store.write
+
+    async def told(*arguments: Any) -> Any:
+        if told_figure(consumer, catalogue.STORED) and told_figure(consumer, catalogue.LAG):
+            ages.append(told_figure(consumer, catalogue.HISTORY_AGE))
+        return await poll(*arguments)
+
+    async def written(batch: Batch) -> None:
+        ages.append(told_figure(consumer, catalogue.HISTORY_AGE))
+        await write(batch)
+
+    monkeypatch.setattr(consumer, "_poll", told)
+    monkeypatch.setattr(store, "write", written)
+    await consumer.start()
+    await stored(log, store)
+    assert len(ages) > 20
+    assert min(ages) >= 3_600
+    async with asyncio.timeout(30):
+        while told_figure(consumer, catalogue.HISTORY_AGE):
+            await asyncio.sleep(0.005)
+    await consumer.close()
+    await log.close()
+
+
+async def test_age_outlasts_a_store_that_is_away(
+    log: EmbeddedLog, store: Flaky, made: WrittenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While writes fail, and after the next consumer has begun, the age is that of what waits."""
+    monkeypatch.setattr("history_service.consumer.wall_us", lambda: wall_us() + 3_600_000_000)
+    chatter(made, 50)
+    store.failing = True
+    await Appender(log, made).append()
+    for failures in (3, 6):
+        async with consuming(log, store) as consumer:
+            while store.failed < failures:
+                await asyncio.sleep(0.005)
+            assert told_figure(consumer, catalogue.HISTORY_AGE) >= 3_600
+
+
+def told_figure(consumer: HistoryConsumer, metric: Metric) -> float:
+    """The sum of what it tells of this metric now."""
+    return sum(cast(float, figure.value) for figure in consumer.figures() if figure.metric is metric)
 
 
 async def test_unreadable_records(
