@@ -1,74 +1,37 @@
-"""What is asked of the Cassandra store about conversations. Messages are read bucket by bucket, some ahead."""
+"""What is asked of the Cassandra store about conversations."""
 
 from asyncio import gather
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Final
 
 from cell.log.v1 import record_pb2 as log
-from history_service.cassandra_schema import bucket_of
-from history_service.cassandra_session import CassandraSession, Row
+from history_service.cassandra_messages import MessageReads
+from history_service.cassandra_session import CassandraSession
 from history_service.cassandra_writes import read_mark
 from history_service.port import (
     BEGINNING,
     END,
-    REACTING_USERS_SHOWN,
-    REACTION_KEYS_SHOWN,
-    UNREAD_CAP,
     Cut,
     MarkRow,
     MessageKey,
     Overview,
     Page,
-    Reactions,
     StoredMessage,
     page_of,
 )
 
-_PLACE = "conversation_id = ? and bucket = ?"
-_KEY = "(sent_at_us, sender_id, message_id)"
-_MESSAGES: Final = (
-    f"select sent_at_us, sender_id, message_id, event from {{keyspace}}.messages where {_PLACE}"
-)
-_BACKWARDS = "order by sent_at_us desc, sender_id desc, message_id desc"
 _QUERIES: Final = {
     "participants": "select participants from {keyspace}.conversations where conversation_id = ?",
-    "buckets before": """select bucket from {keyspace}.conversation_buckets where conversation_id = ? and bucket <= ?
-        order by bucket desc""",
-    "buckets after": "select bucket from {keyspace}.conversation_buckets where conversation_id = ? and bucket >= ?",
-    "before": f"{_MESSAGES} and {_KEY} < (?, ?, ?) {_BACKWARDS} limit ?",
-    "through": f"{_MESSAGES} and {_KEY} <= (?, ?, ?) {_BACKWARDS} limit ?",
-    "from": f"{_MESSAGES} and {_KEY} >= (?, ?, ?) limit ?",
-    "after": f"{_MESSAGES} and {_KEY} > (?, ?, ?) limit ?",
-    "senders": f"""select sent_at_us, sender_id, message_id from {{keyspace}}.messages
-        where {_PLACE} and {_KEY} > (?, ?, ?) limit ?""",
-    "message": f"{_MESSAGES} and {_KEY} = (?, ?, ?)",
-    "reactions": f"""select sent_at_us, sender_id, message_id, key, user_id, removed from {{keyspace}}.reactions
-        where {_PLACE} and {_KEY} >= (?, ?, ?) and {_KEY} <= (?, ?, ?)""",
     "activity": "select last_at_us, conversation_id from {keyspace}.activity where user_id = ?",
     "memberships": "select conversation_id from {keyspace}.memberships where user_id = ?",
     "marks": """select marker_id, kind, sent_at_us, value from {keyspace}.marks
         where user_id = ? and conversation_id = ?""",
 }
-_BOUNDARIES = {
-    (True, False): "from",
-    (True, True): "after",
-    (False, False): "before",
-    (False, True): "through",
-}
-"""By (newer, Cut.after)."""
-_ROWS_AT_FIRST, _ROWS_AT_MOST = 32, 512
-"""Rows asked for at a time; large messages make it fewer."""
-_BUCKETS_AHEAD = 16
 _SEEN_AT_ONCE = 16
-"""Conversations of a listing that are looked up together."""
-_UNREAD_WALK = 10_000
-"""Messages walked over at most to count the unread ones: a user who sends that many and reads nothing is told of fewer."""
+"""Conversations of a listing, or messages by name, that are looked up together."""
 _KNOWN_IDS = 1_000_000
 """User ids kept of conversations looked up."""
-
-Place = tuple[int, str, str]
 
 
 class Reads:
@@ -77,6 +40,7 @@ class Reads:
     def __init__(self, session: CassandraSession, keyspace: str) -> None:
         """Prepare the queries, which blocks."""
         self._session = session
+        self._messages = MessageReads(session, keyspace)
         self._queries = {
             name: session.prepare(cql.format(keyspace=keyspace)) for name, cql in _QUERIES.items()
         }
@@ -95,19 +59,17 @@ class Reads:
         count = len(await self._participants_of(conversation_id))
         if not count:
             return Page([], False)
-        rows, more = await self._walk(conversation_id, count, cut, newer, limit, max_bytes)
-        reactions = await self._reactions(conversation_id, count, [row[:3] for row in rows], reader_id)
-        shown = [
-            StoredMessage(conversation_id, MessageKey(*row[:3]), row[3], reactions.get(row[:3], ()))
-            for row in rows
-        ]
-        return Page(shown, more)
+        return await self._messages.page(conversation_id, count, cut, newer, limit, max_bytes, reader_id)
 
     async def named_messages(
         self, names: Sequence[tuple[str, MessageKey]], reader_id: str
     ) -> Sequence[StoredMessage | None]:
         """HistoryStore.named_messages."""
-        return await gather(*(self._named(*name, reader_id) for name in names))
+        found: list[StoredMessage | None] = []
+        for start in range(0, len(names), _SEEN_AT_ONCE):
+            some = names[start : start + _SEEN_AT_ONCE]
+            found += await gather(*(self._named(*name, reader_id) for name in some))
+        return found
 
     async def overviews(
         self, user_id: str, before: tuple[int, str] | None, limit: int, max_bytes: int
@@ -143,7 +105,7 @@ class Reads:
         )
         own = (mark for mark in marks if mark.marker_id == user_id and mark.kind == log.EVENT_KIND_READ_MARK)
         read = next((mark.through for mark in own), BEGINNING.key)
-        unread = await self._unread(conversation_id, len(participants), read, user_id)
+        unread = await self._messages.unread(conversation_id, len(participants), read, user_id)
         last = latest.items[0] if latest.items else None
         last_at_us = last.key.sent_at_us if last else 0
         return Overview(conversation_id, participants, last_at_us, last, unread, marks)
@@ -170,63 +132,11 @@ class Reads:
                 self._known_ids -= len(known.popitem(last=False)[1])
         return users
 
-    # Messages
-
-    async def _buckets(self, conversation_id: str, count: int, cut: Cut, newer: bool) -> list[int]:
-        """Buckets with messages on one side of a cut, nearest first."""
-        at = bucket_of(cut.key.sent_at_us, count)
-        query = self._queries["buckets after" if newer else "buckets before"]
-        return [bucket for (bucket,) in await self._session.rows(query, (conversation_id, at))]
-
-    async def _walk(
-        self, conversation_id: str, count: int, cut: Cut, newer: bool, limit: int, max_bytes: int
-    ) -> tuple[Sequence[Row], bool]:
-        """Messages from a cut on, nearest first, and whether others follow."""
-        buckets = await self._buckets(conversation_id, count, cut, newer)
-        found: list[Row] = []
-        take, ahead, size = _ROWS_AT_FIRST, 1, 0
-        while buckets:
-            query = self._queries[_BOUNDARIES[newer, cut.after]]
-            some = buckets[:ahead]
-            answers = await gather(
-                *(self._session.rows(query, (conversation_id, b, *cut.key, take)) for b in some)
-            )
-            for rows in answers:
-                for row in rows:
-                    size += len(row[3])
-                    if len(found) == limit or (found and size > max_bytes):
-                        return found, True
-                    found.append(row)
-                if len(rows) == take:  # there may be more in this bucket: go on behind the last
-                    cut = Cut(MessageKey(*rows[-1][:3]), after=newer)
-                    break
-                buckets.pop(0)
-            ahead = min(2 * ahead, _BUCKETS_AHEAD)
-            take = _next_take(found, size, limit, max_bytes)
-        return found, False
-
     async def _named(self, conversation_id: str, key: MessageKey, reader_id: str) -> StoredMessage | None:
         participants = await self._participants_of(conversation_id)
         if reader_id not in participants:
             return None
-        bucket = bucket_of(key.sent_at_us, len(participants))
-        row = await self._session.row(self._queries["message"], (conversation_id, bucket, *key))
-        if row is None:
-            return None
-        reactions = await self._reactions(conversation_id, len(participants), [row[:3]], reader_id)
-        return StoredMessage(conversation_id, key, row[3], reactions.get(row[:3], ()))
-
-    async def _reactions(
-        self, conversation_id: str, count: int, messages: Sequence[Place], reader_id: str
-    ) -> dict[Place, tuple[Reactions, ...]]:
-        """Reactions in force to these messages, which follow one another, by message."""
-        queries = []
-        for bucket, group in groupby(sorted(messages), lambda message: bucket_of(message[0], count)):
-            inside = list(group)
-            values = (conversation_id, bucket, *inside[0], *inside[-1])
-            queries.append(self._session.rows(self._queries["reactions"], values))
-        rows = (row for answer in await gather(*queries) for row in answer)
-        return {name: _shown(group, reader_id) for name, group in groupby(rows, lambda row: row[:3])}
+        return await self._messages.named(conversation_id, len(participants), key, reader_id)
 
     # Conversations of a user
 
@@ -245,8 +155,7 @@ class Reads:
     async def _last_at_us(self, conversation_id: str) -> int:
         """sent_at of the last message; 0 for none."""
         count = len(await self._participants_of(conversation_id))
-        rows, _ = await self._walk(conversation_id, count, END, False, 1, 0) if count else ((), False)
-        return int(rows[0][0]) if rows else 0
+        return await self._messages.last_at_us(conversation_id, count) if count else 0
 
     async def _marks(self, user_id: str, conversation_id: str) -> tuple[MarkRow, ...]:
         rows = await self._session.rows(self._queries["marks"], (user_id, conversation_id))
@@ -254,35 +163,3 @@ class Reads:
             read_mark((user_id, conversation_id, marker_id, kind), sent_at_us, value)[1]
             for marker_id, kind, sent_at_us, value in rows
         )
-
-    async def _unread(self, conversation_id: str, count: int, read: MessageKey, user_id: str) -> int:
-        """Messages of others after `read`, counted to UNREAD_CAP."""
-        unread, walked, cut = 0, 0, Cut(read, after=True)
-        for bucket in await self._buckets(conversation_id, count, cut, True):
-            key, full = read, True
-            while full and unread < UNREAD_CAP and walked < _UNREAD_WALK:
-                values = (conversation_id, bucket, *key, _ROWS_AT_MOST)
-                rows = await self._session.rows(self._queries["senders"], values)
-                unread += sum(sender_id != user_id for _, sender_id, _ in rows)
-                walked += len(rows)
-                full = len(rows) == _ROWS_AT_MOST
-                key = MessageKey(*rows[-1]) if full else key
-        return min(unread, UNREAD_CAP)
-
-
-def _next_take(found: Sequence[Row], size: int, limit: int, max_bytes: int) -> int:
-    """How many rows to ask for next: what is missing, as far as rows of the size seen so far fit."""
-    each = size // len(found) + 1 if found else 1
-    room = max(0, max_bytes - size) // each
-    return max(1, min(limit - len(found) + 1, room + 1, _ROWS_AT_MOST))
-
-
-def _shown(rows: Iterable[Row], reader_id: str) -> tuple[Reactions, ...]:
-    """Reactions to one message, given by key and user, as a reader sees them."""
-    shown: list[Reactions] = []
-    in_force = ((key, user_id) for *_, key, user_id, removed in rows if not removed)
-    for key, group in groupby(in_force, lambda each: each[0]):
-        users = [user_id for _, user_id in group]
-        if len(shown) < REACTION_KEYS_SHOWN:
-            shown.append(Reactions(key, len(users), tuple(users[:REACTING_USERS_SHOWN]), reader_id in users))
-    return tuple(shown)

@@ -23,6 +23,8 @@ REACTING_USERS_SHOWN = 20
 """User ids told for one key of a message; `total` counts them all."""
 REACTION_KEYS_SHOWN = 100
 """Keys told for one message."""
+REACTIONS_LOOKED_AT = 4_000
+"""Reactions to one message, in force or taken back, by key and then user, that every read looks at."""
 
 
 class StoreError(Exception):
@@ -178,7 +180,8 @@ class StoredMessage(NamedTuple):
     event: bytes
     """LoggedEvent.event."""
     reactions: tuple[Reactions, ...]
-    """In force, the first REACTION_KEYS_SHOWN by key in byte order."""
+    """In force, the first REACTION_KEYS_SHOWN by key in byte order; of more than REACTIONS_LOOKED_AT at least those among
+    the first so many."""
 
 
 class Overview(NamedTuple):

@@ -15,18 +15,22 @@ from engines.cassandra import SUPERUSER, CassandraNode
 from engines.run_folder import RunFolder
 from event_log.embedded import EmbeddedLog
 from event_log.port import DeadLetter
+from history_service import cassandra_messages
 from history_service.cassandra import CassandraSettings, CassandraStore, migrate
-from history_service.cassandra_reads import _UNREAD_WALK
+from history_service.cassandra_messages import _UNREAD_WALK
 from history_service.cassandra_schema import EPOCH, POSITIONS_PER_BUCKET, TABLES, VERSION, bucket_of
 from history_service.cassandra_session import _READS_AT_ONCE, CassandraSession, Row
 from history_service.port import (
+    BEGINNING,
     END,
     Batch,
+    Cut,
     EventsAsked,
     GapRow,
     InboxRow,
     MessageRow,
     Persisted,
+    ReactionRow,
     StoredMessage,
     StoreError,
     StoreUnavailable,
@@ -383,6 +387,116 @@ class TestExpiry:
         day_s = 86_400
         assert lifetimes == {"events": 12 * day_s, "event_marks": 12 * day_s, "event_starts": 11 * day_s}
         assert {name for name, _ in rows} == set(TABLES)
+
+
+class Answers:
+    """What the store's queries give, counted."""
+
+    def __init__(self, store: CassandraStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.queries = self.rows = self.bytes = 0
+        ask = store._session.rows
+
+        async def counted(*asked: Any) -> list[Row]:
+            rows = await ask(*asked)
+            self.queries += 1
+            self.rows += len(rows)
+            self.bytes += sum(len(value) for row in rows for value in row if isinstance(value, bytes))
+            return rows
+
+        monkeypatch.setattr(store._session, "rows", counted)
+
+
+def spread(count: int, step_us: int, first: int = 0, event: bytes = b"event") -> list[MessageRow]:
+    """So many messages of the pair, so far apart."""
+    return [MessageRow(PAIR, (first + n) * step_us, "ann", f"m{first + n:05}", event) for n in range(count)]
+
+
+async def write_messages(store: CassandraStore, rows: list[MessageRow], *reactions: ReactionRow) -> None:
+    batch = Batch(INCARNATION, rows, participant_counts={PAIR: 2}, conversations={PAIR: ("ann", "bob")})
+    batch.reactions.extend(reactions)
+    await store.write(batch)
+
+
+class TestBounds:
+    async def test_messages_that_turn_out_large_are_read_a_few_at_a_time(
+        self, store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the nearest messages are few and small, those before them many and large, a page reads some megabytes."""
+        day = 24 * HOUR_US
+        small = spread(40, 8 * day, first=20)
+        large = [row for n in range(20) for row in spread(64, 1_000, n * 8 * day // 1_000, bytes(30_000))]
+        for start in range(0, len(large), 256):
+            await write_messages(store, large[start : start + 256])
+        await write_messages(store, small)
+        order = [(row.sent_at_us, row.message_id) for row in sorted(large + small, reverse=True)]
+        answers = Answers(store, monkeypatch)
+        page = await store.messages(PAIR, END, False, 500, 2_000_000, "bob")
+        assert [m.key[::2] for m in page.items] == order[: len(page.items)]
+        assert (len(page.items), page.more) == (40 + 66, True)
+        assert answers.bytes < 8_000_000
+
+    async def test_the_newest_message_is_found_at_once_in_a_long_conversation(
+        self, store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Years of messages before it are not looked at, neither are the buckets that they are in."""
+        await write_messages(store, spread(500, 200 * HOUR_US))
+        answers = Answers(store, monkeypatch)
+        page = await store.messages(PAIR, END, False, 1, EVERYTHING, "bob")
+        assert ([m.key.message_id for m in page.items], page.more) == (["m00499"], True)
+        assert answers.rows < 50
+        newest = await store.messages(PAIR, END, False, 500, EVERYTHING, "bob")
+        assert [m.key.message_id for m in newest.items] == [f"m{n:05}" for n in reversed(range(500))]
+        assert not newest.more
+
+    async def test_of_more_reactions_than_can_be_read_the_first_are_shown(
+        self, store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A message that has them costs no more; those beside it are shown with all of theirs."""
+        monkeypatch.setattr(cassandra_messages, "REACTIONS_LOOKED_AT", 60)
+        rows = spread(40, 1_000)
+        reactions = [
+            ReactionRow(PAIR, *row[1:4], f"key {key:03}", "ann", key, key % 2 == 1)
+            for n, row in enumerate(rows)
+            for key in range(300 if n in (7, 20) else 2)
+        ]
+        await write_messages(store, rows, *reactions)
+        answers = Answers(store, monkeypatch)
+        page = await store.messages(PAIR, END, False, 100, EVERYTHING, "bob")
+        assert [m.key.message_id for m in page.items] == [row.message_id for row in reversed(rows)]
+        assert answers.rows < 1_000
+        shown = {m.key.message_id: [reactions.key for reactions in m.reactions] for m in page.items}
+        for n, row in enumerate(rows):
+            many = [f"key {key:03}" for key in range(0, 60, 2)]
+            assert shown[row.message_id] == (many if n in (7, 20) else ["key 000"])
+        (named,) = await store.named_messages([(PAIR, page.items[-8].key)], "bob")
+        assert named == page.items[-8]
+
+    @pytest.mark.parametrize("newer", [False, True])
+    async def test_a_page_full_of_reactions_ends(
+        self, store: CassandraStore, monkeypatch: pytest.MonkeyPatch, newer: bool
+    ) -> None:
+        """It says that others follow, and page after page every message comes with all of its reactions."""
+        monkeypatch.setattr(cassandra_messages, "REACTIONS_LOOKED_AT", 25)
+        monkeypatch.setattr(cassandra_messages, "_REACTIONS_A_PAGE", 100)
+        rows = [row for n in range(4) for row in spread(30, 1_000, n * 200 * HOUR_US // 1_000)]
+        reactions = [
+            ReactionRow(PAIR, *row[1:4], "+", f"user {user:02}", user, False)
+            for row in rows
+            for user in range(9)
+        ]
+        await write_messages(store, rows, *reactions)
+        cut, found, pages = BEGINNING if newer else END, list[StoredMessage](), 0
+        while True:
+            page = await store.messages(PAIR, cut, newer, 500, EVERYTHING, "bob")
+            found += page.items
+            pages += 1
+            if not page.more:
+                break
+            assert 100 <= 9 * len(page.items) < 300
+            cut = Cut(page.items[-1].key, after=newer)
+        assert pages > 4
+        assert [m.key.message_id for m in found] == [r.message_id for r in sorted(rows, reverse=not newer)]
+        assert {[(r.key, r.total) for r in m.reactions] == [("+", 9)] for m in found} == {True}
 
 
 class TestUnread:
