@@ -361,12 +361,15 @@ class Connection:
                 self._writable.clear()
                 frame = protocol.next_frame(clock.now_s())
                 self._hand_out()
+                self._readable.set()  # an outcome may be waited for
                 if frame is None:
                     await self._writable.wait()
                     continue
-                self._readable.set()  # outcomes are waited for
                 self._wake_clock()
                 await self._keeper.keep()
+                if not protocol.may_write(clock.now_s()):
+                    self._changed()
+                    return
                 await call.write(frame)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, ClientFailed):
             return  # the reader sees how the stream ended

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from cell.messaging.v1 import messaging_pb2 as messaging
-from messaging_client.events import Event
+from messaging_client.events import Event, Snapshot
 
 _EVENT_BYTES = 1_024
 """Counted for each event beside its encoding: what the Python objects take."""
@@ -22,8 +22,6 @@ class Waiting:
     cursor: str | None
     """Where the application stands once it has taken this; None = where it stood."""
     size: int
-    command_id: str = ""
-    """The command whose refusal this tells; it may be forgotten once this is taken."""
     stream: int = 0
     """Number of the stream that brought it."""
 
@@ -62,11 +60,11 @@ class Inbox:
         """Whether there is more than positions behind what was handed over."""
         return any(waiting.event is not None for waiting in self._queue)
 
-    def put(
-        self, event: Event, cursor: str | None, size: int = 0, *, command_id: str = "", stream: int = 0
-    ) -> None:
-        """Add at the end."""
-        waiting = Waiting(event, cursor, size + _EVENT_BYTES, command_id, stream)
+    def put(self, event: Event, cursor: str | None, size: int = 0, *, stream: int = 0) -> None:
+        """Add at the end. How things stand takes the place of how they stood where nothing has come between."""
+        if isinstance(event, Snapshot):
+            self._forget(type(event))
+        waiting = Waiting(event, cursor, size + _EVENT_BYTES, stream)
         self._bytes += waiting.size
         self._queue.append(waiting)
 
@@ -103,6 +101,16 @@ class Inbox:
             return []
         self._bytes -= handed.size
         return [handed, *self._passed()]
+
+    def _forget(self, kind: type[Snapshot]) -> None:
+        """Drop a snapshot of this kind that is the last event, and the position behind it."""
+        queue = self._queue
+        last = len(queue) - 1
+        while last >= 0 and queue[last].event is None:
+            last -= 1
+        if last >= 0 and type(queue[last].event) is kind:
+            while len(queue) > last:
+                self._bytes -= queue.pop().size
 
     def _passed(self) -> list[Waiting]:
         passed = []

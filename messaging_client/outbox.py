@@ -22,10 +22,14 @@ from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing, State, V
 _OVERHEAD_BYTES = 512
 """Counted for each command beside its encoding."""
 _RETRY_CAP_S = 5.0
+_LEAVES_S = 5.0
+"""From when a try is made until it is written, at most: a store may be slow, and a machine sleep."""
 _LANDED_S = 1.0
 """After the time by which a try has landed: enough to be after it."""
 _GIVEN_UP = 256
 """Commands that ended as unknown and are remembered. Beyond: the oldest is sent as a new one if it comes again."""
+_SETTLED = 64
+"""Commands that may stay in the queue although they are settled, beside as many as there are others."""
 
 
 class Outbox:
@@ -36,8 +40,8 @@ class Outbox:
     ) -> None:
         self.settled: list[tuple[Outgoing, MessagingError | None]] = []
         """Outcomes somebody waits for; None = done."""
-        self.unsent: list[Outgoing] = []
-        """Refused, and nobody waits for it: to be told as an event."""
+        self.unsent: list[tuple[str, NotDone]] = []
+        """Refused, and nobody waits for it: to be told as an event. Answer: `told`."""
         self.abandoned = 0
         """Commands that had no outcome when the client ended."""
         self._max_commands = max_commands
@@ -54,6 +58,8 @@ class Outbox:
         self._looking: dict[str, Outgoing] = {}
         self._given_up: dict[str, Outgoing] = {}
         """Commands that ended as unknown, for callers who send them once more."""
+        self._untold: dict[str, NotDone] = {}
+        """What the store keeps of commands that were refused: until that was told, or the id is used anew."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -66,6 +72,9 @@ class Outbox:
     def load(self, kept: Iterable[KeptCommand]) -> None:
         """Take what an earlier process left. What it had tried is looked for first: no clock outlives a process."""
         for each in kept:
+            if each.refusal is not None:
+                self._tell(each.id, each.refusal)
+                continue
             command = messaging.Command.FromString(each.command)
             traceparent = command.traceparent
             command.ClearField("traceparent")
@@ -92,12 +101,20 @@ class Outbox:
             tried_at_us = outgoing.tried_at_us if outgoing.uncertain else None
             traced = messaging.Command(traceparent=outgoing.traceparent)
             command = outgoing.command.SerializeToString() + traced.SerializeToString()
+            if self._untold.pop(outgoing.id, None) is not None:
+                self._journal.append(Drop(outgoing.id))  # the new command takes its place
             self._journal.append(Put(KeptCommand(outgoing.id, outgoing.lane, command, tried_at_us)))
             self._enter(outgoing)
         outgoing.is_posted |= posted
         outgoing.waiters += not posted
         if outgoing.is_found:
             self._settle(outgoing, None)
+
+    def told(self, id_: str, refusal: NotDone) -> None:
+        """The application knows of this refusal: nothing of that command is kept any more."""
+        if self._untold.get(id_) is refusal:
+            del self._untold[id_]
+            self._journal.append(Drop(id_))
 
     def withdraw(self, id_: str, trouble: str = "") -> MessagingError | None:
         """One who waits does so no longer: what is to be told to it. None if it is settled already.
@@ -160,6 +177,11 @@ class Outbox:
             size += added
             taken.append(outgoing)
         return taken
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether something is looked for."""
+        return bool(self._looking)
 
     def has_ready(self) -> bool:
         """Whether `take` may have something to give."""
@@ -303,8 +325,11 @@ class Outbox:
             self._journal.append(Tried(outgoing.id, now_us))
         outgoing.was_uncertain = outgoing.uncertain
         outgoing.uncertain = True
-        outgoing.lands_by_s = outgoing.sent_s + view.window_s
+        outgoing.lands_by_s = outgoing.sent_s + _LEAVES_S + view.window_s
         outgoing.sent_s = now_s
+        outgoing.leaves_by_s = now_s + _LEAVES_S
+        if outgoing.was_uncertain and not outgoing.is_repeatable:
+            outgoing.leaves_by_s = min(outgoing.leaves_by_s, outgoing.blind_until_s)
         outgoing.stream = view.number
         outgoing.state = State.IN_FLIGHT
 
@@ -380,12 +405,15 @@ class Outbox:
         self._remove(outgoing)
         if isinstance(error, NotDone) and not waits:
             self._journal.append(Refused(outgoing.id, error))
-            outgoing.refusal = error
-            self.unsent.append(outgoing)
+            self._tell(outgoing.id, error)
         else:
             self._journal.append(Drop(outgoing.id))
             if waits:
                 self.settled.append((outgoing, error))
+
+    def _tell(self, id_: str, refusal: NotDone) -> None:
+        self._untold[id_] = refusal
+        self.unsent.append((id_, refusal))
 
     def _remove(self, outgoing: Outgoing) -> None:
         outgoing.state = State.SETTLED
@@ -399,6 +427,8 @@ class Outbox:
             del self._lanes[outgoing.lane]
         elif was_first:
             self._make_ready(lane[0])
+        if len(self._ready) > 2 * len(self._all) + _SETTLED:  # while there is no stream nobody takes them
+            self._ready = deque(each for each in self._ready if each.state is State.READY)
 
 
 def _abandoned(outgoing: Outgoing, why: str, kept: bool) -> MessagingError:

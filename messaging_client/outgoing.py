@@ -61,6 +61,7 @@ class Outgoing:
         "is_posted",
         "lands_by_s",
         "lane",
+        "leaves_by_s",
         "not_before_s",
         "refusal",
         "refusals",
@@ -90,7 +91,8 @@ class Outgoing:
         self.stream = 0
         """Number of the stream of the latest try, or of the latest look."""
         self.sent_s = -NEVER_S
-        """No earlier than the latest try."""
+        """When the latest try was made, to be written by `leaves_by_s`."""
+        self.leaves_by_s = NEVER_S
         self.lands_by_s = -NEVER_S
         """By then the tries before the latest one have happened, or never will."""
         self.not_before_s = 0.0

@@ -15,7 +15,7 @@ from messaging_client.backoff import Backoff
 from messaging_client.errors import ClientFailed, MessagingError, NotDone, Reason, Unauthenticated, WrongUser
 from messaging_client.events import CellEvent, Event, Gap, NotSent, Reloaded, Reset, Started
 from messaging_client.inbox import Inbox, Waiting
-from messaging_client.kept import Change, Drop, Kept, Moved, OfLog, OfUser
+from messaging_client.kept import Change, Kept, Moved, OfLog, OfUser
 from messaging_client.outbox import Outbox
 from messaging_client.outgoing import FRAMING_BYTES, NEVER_S, Outgoing, State
 from messaging_client.receipts import Receipt, Receipts
@@ -86,10 +86,8 @@ class Protocol:
         self._token = ""
         self._token_expires_us: int | None = None
         self._receipts = Receipts()
-        for command in kept.commands:
-            if command.refusal is not None:
-                self._tell_unsent(command.id, command.refusal)
-        self.outbox.load(command for command in kept.commands if command.refusal is None)
+        self.outbox.load(kept.commands)
+        self._tell_refused()
 
     # What the application asks for.
 
@@ -176,6 +174,7 @@ class Protocol:
         stream = self.stream
         if stream is None or not stream.welcomed or self.failure is not None:
             return None
+        stream.frame_by_s = NEVER_S
         most = stream.view.limits.max_commands_per_frame or 1
         commands = self._own_commands(stream, now_s, most)
         room = min(stream.room(), most - len(commands))
@@ -184,9 +183,24 @@ class Protocol:
             now_us = stream.server_us(now_s)
             taken = self.outbox.take(stream.view, room, now_s, now_us, frame_bytes=frame_bytes)
             commands += [stream.numbered(outgoing.command, outgoing) for outgoing in taken]
+            stream.frame_by_s = min((each.leaves_by_s for each in taken), default=NEVER_S)
             self._reopen_to_look(now_s)
             self._tell_refused()
         return messaging.ConnectRequest(commands=commands) if commands else None
+
+    def may_write(self, now_s: float) -> bool:
+        """Whether the frame that was taken last may be written now, or it has taken too long to be kept.
+
+        If so, the stream is left, and its commands are judged anew: the cell must not get one later than the window of its
+        first try allows (R3).
+        """
+        stream = self.stream
+        if stream is None:
+            return False
+        if now_s < stream.frame_by_s:
+            return True
+        stream.leave(now_s, stream.view.opened_s + _OWN_REOPEN_S)
+        return False
 
     def has_frame(self) -> bool:
         """Whether `next_frame` may have something that does not wait for a time."""
@@ -200,9 +214,12 @@ class Protocol:
 
     @property
     def reads(self) -> bool:
-        """Whether the stream is to be read: while there is room for events, or an outcome is waited for."""
+        """Whether the stream is to be read: while there is room for events, or an answer is waited for."""
         stream = self.stream
-        return stream is None or not self.inbox.is_full or stream.is_deaf or bool(stream.in_flight)
+        if stream is None or not self.inbox.is_full:
+            return True
+        looks = self.outbox.is_looking and not stream.view.resumed
+        return not stream.welcomed or stream.is_deaf or looks or bool(stream.in_flight)
 
     def due_s(self, now_s: float) -> float:
         """When something is to be done although nothing happens."""
@@ -271,7 +288,6 @@ class Protocol:
         cause, self._load = self._load, None
         if cause is None:
             return
-        self._backoff.succeeded()
         self._refused_tokens = 0
         self.outbox.found(found)
         self._in_log(self._log_seen)
@@ -370,13 +386,13 @@ class Protocol:
             self.token_due_s = now_s + max(0.8 * left_s, left_s - _REFRESH_AHEAD_S)
 
     def _resumed(self, stream: Stream, resumed: messaging.Resumed, now_s: float) -> None:
-        self._backoff.succeeded()
         self._useless = 0
         self._has_worked = True
         if resumed.outcome == messaging.RESUME_OUTCOME_RESET:
             self._another_log(stream, now_s)
         if self._load is not None:
             return
+        self._backoff.succeeded()
         stream.view.resumed = True
         self._shown_by_s = -NEVER_S
         if self._unshown is not None and self._unshown[1] < stream.view.number:
@@ -399,10 +415,11 @@ class Protocol:
             self.journal.append(OfLog(incarnation))
 
     def _reload(self, stream: Stream, cause: type[Reloaded], now_s: float) -> None:
-        """Leave the stream, load, and go on from there."""
+        """Leave the stream, load, and go on from there, after a pause: history may be no further itself yet."""
+        if self._load is None:
+            stream.leave(now_s + self._settings.leave_s, now_s + self._backoff.failed())
         self._load = cause
         stream.is_deaf = True
-        stream.leave(now_s + self._settings.leave_s)
 
     def _go_away(self, stream: Stream, go_away: messaging.GoAway, now_s: float) -> None:
         if go_away.reason == messaging.GO_AWAY_REASON_TOKEN_EXPIRING:
@@ -450,16 +467,15 @@ class Protocol:
 
     def _tell_refused(self) -> None:
         unsent, self.outbox.unsent = self.outbox.unsent, []
-        for outgoing in unsent:
-            assert outgoing.refusal is not None
-            self._tell_unsent(outgoing.id, outgoing.refusal)
+        for command_id, refusal in unsent:
+            self._tell_unsent(command_id, refusal)
 
     def _tell_unsent(self, command_id: str, refusal: NotDone) -> None:
         if self._settings.receives_events:
-            self.inbox.put(NotSent(command_id, refusal), None, command_id=command_id)
+            self.inbox.put(NotSent(command_id, refusal), None)
         else:
             _log.error("%s was not sent: %s", command_id, refusal)
-            self.journal.append(Drop(command_id))
+            self.outbox.told(command_id, refusal)
 
     # What is sent beside the application's commands.
 
@@ -483,8 +499,8 @@ class Protocol:
             self._taken(waiting)
 
     def _taken(self, waiting: Waiting) -> None:
-        if waiting.command_id:
-            self.journal.append(Drop(waiting.command_id))
+        if isinstance(waiting.event, NotSent):
+            self.outbox.told(waiting.event.message_id, waiting.event.error)
         if waiting.cursor is not None:
             self.journal.append(Moved(waiting.cursor))
         if self._settings.acknowledges and isinstance(waiting.event, CellEvent):

@@ -56,6 +56,7 @@ class Stream:
         "_ping_s",
         "_settings",
         "_written_by",
+        "frame_by_s",
         "in_flight",
         "is_broken",
         "is_deaf",
@@ -74,6 +75,8 @@ class Stream:
         """Whether events are no longer taken from it: they are had again from the next one."""
         self.is_broken = False
         """Whether it must be ended at once."""
+        self.frame_by_s = NEVER_S
+        """When the frame that was taken last must be written, or not at all."""
         self.leave_by_s = NEVER_S
         """When it is left at the latest, once that is wanted."""
         self.reconnect_s = 0.0

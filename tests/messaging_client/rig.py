@@ -31,6 +31,7 @@ class ModelStore:
         for change in changes:
             match change:
                 case Put(command):
+                    assert command.id not in commands, "an id is kept once"
                     commands[command.id] = copy.copy(command)
                 case Tried(id_, at_us):
                     if id_ in commands:
@@ -192,8 +193,8 @@ class Rig:
         }
         self.protocol.loaded(cursor, (), True, found, self.now_s)
 
-    def write(self) -> list[messaging.Command]:
-        """The next frame, once what it needs is kept."""
+    def write(self, held_up_s: float = 0.0) -> list[messaging.Command]:
+        """The next frame, once what it needs is kept; `held_up_s` is how long that takes."""
         self.protocol.on_time(self.now_s)
         self.after()
         frame = self.protocol.next_frame(self.now_s)
@@ -201,6 +202,11 @@ class Rig:
         if frame is None or self.protocol.stream is None:
             return []
         self.commit()
+        self.cell.pass_time(held_up_s)
+        may_write = self.protocol.may_write(self.now_s)
+        self.after()
+        if not may_write:
+            return []
         return [c for c in frame.commands if self._is_of_application(c)]
 
     def _is_of_application(self, command: messaging.Command) -> bool:

@@ -823,6 +823,85 @@ async def test_a_refused_post_is_told_until_it_was_taken(tmp_path: Path) -> None
                 await client.confirm()
 
 
+async def test_what_was_refused_may_be_posted_again_under_its_id(tmp_path: Path) -> None:
+    """Before the refusal was taken, and after a restart too: the new message is sent, and kept until then."""
+    path = tmp_path / "client.db"
+    accepting = False
+
+    async def script(talk: Talk) -> None:
+        await talk.open()
+        while True:
+            command = await talk.command()
+            if command.HasField("send_message") and not accepting:
+                await talk.reject(command, messaging.REJECTED_REASON_NOT_ALLOWED, detail="no")
+            else:
+                await talk.accept(command)
+
+    async with scripted_cell(*[script] * 3) as cell:
+        for _ in range(2):
+            async with client_of(cell.address, store=FileStore(path)) as client:
+                for _ in range(2):
+                    await client.post("hi", to="bob", message_id="one")
+                    assert await client.flush(LONG_S)
+        accepting = True
+        async with client_of(cell.address, store=FileStore(path)) as client:
+            told = [event async for event in until_not_sent(client.events())]
+            assert [event.message_id for event in told] == ["one"]
+            await client.post("hi", to="bob", message_id="one", taking=True)
+            assert await client.flush(LONG_S)
+    heir = FileStore(path)
+    assert heir.load().commands == []
+    heir.close()
+
+
+async def until_not_sent(events: AsyncIterator[Event]) -> AsyncIterator[NotSent]:
+    async for event in events:
+        if isinstance(event, NotSent):
+            yield event
+            return
+
+
+async def test_a_bot_with_more_to_do_than_it_may_hold_survives_a_break() -> None:
+    """It waits for each answer while more events come than may wait: a new stream is read until it is welcome."""
+    count = 40
+    text = "x" * 1_000
+    answers: list[str] = []
+
+    async def script(talk: Talk) -> None:
+        hello = (await talk.command()).hello
+        await talk.welcome()
+        start = int(hello.resume_after) if hello.resume_after.isdecimal() else 0
+        for n in range(start + 1, count + 1):
+            await talk.tell(message_event(str(n), text))
+        await talk.resumed(str(count))
+        for _ in range(3):
+            command = await talk.command()
+            answers.append(command.send_message.message_id)
+            await talk.accept(command)
+        await talk.command()  # and the outcome is lost
+
+    small = ClientSettings(
+        backoff_s=0.05,
+        max_backoff_s=0.1,
+        max_event_bytes=10_000,
+        leave_s=0.2,
+        acknowledges=False,
+        open_timeout_s=2.0,
+    )
+    async with scripted_cell(*[script] * 500) as cell, client_of(cell.address, settings=small) as client:
+        async with asyncio.timeout(LONG_S):
+            answered = 0
+            async for event in client.events():
+                if isinstance(event, NewMessage):
+                    await client.reply(
+                        event.message, "yes", message_id=f"answer {event.cursor}", timeout_s=None
+                    )
+                    answered += 1
+                if answered == count:
+                    break
+    assert sorted(set(answers)) == sorted(f"answer {n}" for n in range(1, count + 1))
+
+
 async def test_a_store_is_of_one_client_and_one_user(tmp_path: Path) -> None:
     """A store in use is refused at start; one of another user ends the client before anything is sent."""
     store = tmp_path / "client.db"

@@ -2,7 +2,7 @@
 
 from cell.messaging.v1 import messaging_pb2 as messaging
 from messaging_client.errors import NotDone, Reason
-from messaging_client.events import NotSent
+from messaging_client.events import Gap, NotSent, Reset
 from messaging_client.inbox import Inbox
 
 EVENT = NotSent("one", NotDone(Reason.OTHER, ""))
@@ -66,3 +66,21 @@ def test_the_same_thing_is_a_repeat_whatever_its_cursor() -> None:
     assert inbox.is_repeat(messaging.Event(cursor="c4", reaction_changed=changed))
     changed.removed = True
     assert not inbox.is_repeat(messaging.Event(cursor="c5", reaction_changed=changed))
+
+
+def test_how_things_stand_takes_the_place_of_how_they_stood() -> None:
+    """A snapshot replaces one of its kind that was not handed over, if no event lies between; positions do not count."""
+    inbox = Inbox(10_000)
+    for cursor in ("c1", "c2", "c3"):
+        inbox.put(Gap(cursor, (), True), cursor, 5_000)
+        inbox.pass_to("c4")
+    assert not inbox.is_full
+    inbox.put(EVENT, "c5")
+    inbox.put(Gap("c6", (), True), "c6")
+    inbox.put(Reset("c7", (), True), "c7")
+    cursors = []
+    while (handed := inbox.hand_over()) is not None:
+        cursors.append(handed.cursor)
+        inbox.put(Reset("c8", (), True), "c8") if handed.cursor == "c5" else None
+        inbox.take()
+    assert cursors == ["c3", "c5", "c6", "c8"]

@@ -345,7 +345,7 @@ def test_the_journal_lets_a_store_follow() -> None:
     box.outbox.rejected(two, NotDone(Reason.NOT_FOUND, "no"), unknown=False, now_s=0.0)
     kinds = [type(change) for change in box.journal]
     assert kinds == [Put, Tried, Drop, Put, Tried, Refused]
-    assert box.outbox.unsent == [two]
+    assert box.outbox.unsent == [(two.id, two.refusal)]
 
 
 def test_the_outbox_is_bounded() -> None:
@@ -355,3 +355,47 @@ def test_the_outbox_is_bounded() -> None:
     with pytest.raises(NotDone) as caught:
         box.add("two")
     assert (caught.value.reason, caught.value.limit) == (Reason.OUTBOX_FULL, 1)
+
+
+def test_an_id_that_was_refused_is_free_again() -> None:
+    """Before its refusal is told, too: the new command takes its place, and what is told later is not about that."""
+    box = Box()
+    box.add(posted=True)
+    box.take(view(1))
+    (refused,) = box.outbox._all.values()
+    first, second = (NotDone(Reason.NOT_ALLOWED, why) for why in ("no", "no again"))
+    box.outbox.rejected(refused, first, unknown=False, now_s=0.0)
+    again = box.add(text="better", posted=True)
+    assert [type(change) for change in box.journal] == [Put, Tried, Refused, Drop, Put]
+    box.journal.clear()
+    box.outbox.told("one", first)
+    box.take(view(1))
+    box.outbox.rejected(again, second, unknown=False, now_s=0.0)
+    box.outbox.told("one", first)
+    assert [type(change) for change in box.journal] == [Tried, Refused], "the second one is not told yet"
+    box.outbox.told("one", second)
+    assert [type(change) for change in box.journal] == [Tried, Refused, Drop]
+
+
+def test_nothing_is_left_of_what_was_given_up_while_there_was_no_stream() -> None:
+    """An outage of hours, in which send after send runs out of time, takes no more memory than one of minutes."""
+    box = Box()
+    box.add("waits", to="carol")
+    for n in range(1_000):
+        box.add(str(n))
+        box.outbox.withdraw(str(n))
+    assert len(box.outbox._ready) < 100
+    assert box.take(view(1)) == ["waits"]
+
+
+def test_a_try_leaves_before_its_window_ends_and_soon() -> None:
+    """Within 5 s, and where an earlier one may have happened, before its window is over; marks at any time within 5 s."""
+    box = Box()
+    one = box.add()
+    mark = mark_read(REF, ())
+    box.outbox.add(mark, posted=False)
+    box.take(view(1))
+    assert (one.leaves_by_s, mark.leaves_by_s) == (5.0, 5.0)
+    box.outbox.broken([one, mark])
+    box.take(view(2, 44.0), 44.0)
+    assert (one.leaves_by_s, mark.leaves_by_s) == (WINDOW_S, 49.0)

@@ -11,7 +11,7 @@ from messaging_client.errors import ClientFailed, NotDone, Reason, Unauthenticat
 from messaging_client.kept import Kept
 from messaging_client.protocol import Protocol
 from messaging_client.settings import ClientSettings
-from messaging_client.steps import Connect, End, Step, Wait
+from messaging_client.steps import Connect, End, Load, Step, Wait
 from messaging_client.values import NotifyLevel
 
 SERVER_S = 1_000_000
@@ -275,3 +275,113 @@ def test_what_was_shown_is_not_waited_for() -> None:
     protocol.received([own_event("one")], 1.5)
     breaks_and_returns(protocol)
     assert protocol.next_frame(5.0) is not None
+
+
+GAP = messaging.Update(gap=messaging.Gap(after="c0", until="c5"))
+
+
+def reloads(protocol: Protocol, now_s: float) -> float:
+    """The stream that is open tells a gap and is left; history has the state, and how long that took is returned."""
+    protocol.received([GAP, RESUMED], now_s)
+    assert protocol.wants_end(now_s)
+    protocol.stream_ended(End("CANCELLED"), now_s)
+    step = protocol.next_step(now_s)
+    then_s = step.until_s if isinstance(step, Wait) else now_s
+    assert isinstance(protocol.next_step(then_s), Load)
+    protocol.loaded("c0", (), True, (), then_s)
+    assert isinstance(protocol.next_step(then_s), Connect)
+    return then_s - now_s
+
+
+def test_a_gap_that_history_has_not_passed_yet_is_not_asked_for_again_at_once() -> None:
+    """Pauses grow from one reload to the next, until a stream resumes without a gap; one snapshot waits, not each."""
+    protocol = client()
+    opened(protocol)
+    bounds_s = (2.0, 4.0, 8.0, 8.0)
+    pauses_s = []
+    for _ in bounds_s:
+        pauses_s.append(reloads(protocol, 10.0))
+        protocol.connect(10.0)
+        protocol.received([welcome()], 10.0)
+    assert all(pause_s <= bound_s for pause_s, bound_s in zip(pauses_s, bounds_s, strict=True))
+    assert sum(pauses_s) > 4.0
+    protocol.received([RESUMED], 10.0)
+    assert reloads(protocol, 20.0) <= 2.0
+    snapshots = 0
+    while protocol.hand_over(20.0) is not None:
+        snapshots += 1
+    assert snapshots == 1
+
+
+def test_a_cursor_past_the_end_again_and_again_is_asked_for_ever_more_rarely() -> None:
+    """History may be ahead of a log that was put back: pauses grow although loading works each time."""
+    protocol = client()
+    pauses_s = []
+    for _ in range(6):
+        protocol.connect(0.0)
+        protocol.stream_ended(End("OUT_OF_RANGE", "past the end"), 0.0)
+        step = protocol.next_step(-1.0)
+        pauses_s.append(waits_until(step))
+        protocol.loaded("c0", (), True, (), 0.0)
+    assert sum(pauses_s[2:]) > 8.0
+
+
+def filled() -> Protocol:
+    """An application takes nothing any more, and the inbox is full; what had been sent has no outcome."""
+    protocol = client(max_event_bytes=2_000)
+    opened(protocol)
+    post(protocol, "one")
+    assert protocol.next_frame(0.0) is not None
+    for n in range(2):
+        event = messaging.Event(cursor=f"c{n}")
+        event.message.ref.sender_id, event.message.ref.message_id = "bob", f"b{n}"
+        protocol.received([messaging.Update(event=event)], 0.0)
+    protocol.stream_ended(End("UNAVAILABLE"), 0.0)
+    return protocol
+
+
+def test_a_program_that_takes_nothing_gets_new_streams_and_outcomes_on_them() -> None:
+    """The answer to hello is read although the inbox is full; and then no more, unless an outcome is due."""
+    protocol = filled()
+    protocol.connect(1.0)
+    reads = [protocol.reads]
+    protocol.received([welcome()], 1.0)
+    reads.append(protocol.reads)
+    assert protocol.next_frame(1.0) is not None, "within its window it is tried blindly"
+    reads.append(protocol.reads)
+    assert reads == [True, False, True]
+
+
+def test_a_program_that_takes_nothing_has_what_it_sent_looked_for() -> None:
+    """Behind its window a command needs `resumed`, and that is behind events: they are read, up to the bound."""
+    protocol = filled()
+    protocol.connect(100.0)
+    protocol.received([welcome()], 100.0)
+    assert protocol.next_frame(100.0) is None
+    assert protocol.reads
+    protocol.received([RESUMED], 100.0)
+    assert protocol.next_frame(100.0) is not None
+
+
+def test_a_frame_that_was_held_up_is_not_written() -> None:
+    """A try that is written too late could be a second message: the stream is left, and what becomes of it is looked for."""
+    protocol = client()
+    opened(protocol)
+    post(protocol, "one")
+    assert protocol.next_frame(0.0) is not None
+    assert protocol.may_write(1.0)
+    protocol.stream_ended(End("UNAVAILABLE"), 1.0)
+    opened(protocol, 29.0)
+    assert protocol.next_frame(29.0) is not None
+    assert not protocol.may_write(30.0), "the window of the first try is over"
+    assert protocol.wants_end(30.0)
+    protocol.stream_ended(End("CANCELLED"), 30.0)
+    assert protocol.trouble == ""
+    protocol.connect(31.0)
+    protocol.received([welcome()], 31.0)
+    assert protocol.next_frame(31.0) is None
+    protocol.received([RESUMED], 31.0)
+    assert protocol.next_frame(31.0) is not None
+    protocol.received([accepted(2)], 31.0)
+    assert protocol.next_frame(61.0) is not None
+    assert protocol.may_write(100.0), "a ping hurts at no time"

@@ -17,9 +17,9 @@ REFUSED = "refused"
 Action = Callable[[Rig, int], object]
 
 
-def write(rig: Rig, how: int) -> None:
+def write(rig: Rig, how: int, held_up_s: float = 0.0) -> None:
     """Commands reach the cell, and each meets its own fate."""
-    for index, command in enumerate(rig.write()):
+    for index, command in enumerate(rig.write(held_up_s)):
         fate = (how + index * 7) % 8
         if command.send_message.content.text == REFUSED:
             rig.cell.reject(command)
@@ -70,6 +70,7 @@ ACTIONS: dict[str, Action] = {
     "other": lambda rig, how: rig.cell.append_of_other(),
     "step": lambda rig, how: rig.step(),
     "write": write,
+    "write late": lambda rig, how: write(rig, how, how / 4),
     "push": lambda rig, how: rig.cell.push(1 + how % 9),
     "read": lambda rig, how: rig.read(1 + how % 9),
     "take": lambda rig, how: rig.take(),
