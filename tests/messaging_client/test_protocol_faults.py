@@ -277,3 +277,22 @@ def test_a_try_in_another_log_is_looked_for_in_history(
     assert rig.cell.effective(message_id) == 1
     assert len(rig.messages(rig.handed)) == 0, "it shows in history"
     assert isinstance(rig.taken[-1], Reset)
+
+
+def test_a_program_that_is_stopped_between_deciding_and_writing_doubles_nothing() -> None:
+    """A try that was decided within its window and would be written long after: the cell has forgotten the first one."""
+    rig = Rig()
+    rig.step()
+    rig.step()
+    rig.read()
+    message_id = rig.post()
+    (command,) = rig.write()
+    rig.cell.append_of_user(command.send_message)  # and the outcome is lost
+    rig.break_stream()
+    rig.pass_time(40.0)
+    rig.step()
+    rig.read(1)
+    for command in rig.write(held_up_s=40.0):
+        rig.cell.accept(command)
+    rig.settle()
+    assert rig.cell.effective(message_id) == 1
