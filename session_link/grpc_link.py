@@ -161,7 +161,7 @@ class _GrpcEnd(LinkEnd[Out, In]):
 
     @property
     def queued_bytes(self) -> int:
-        return self._queued_bytes
+        return 0 if self._inbox.ended or self._writer.done() else self._queued_bytes
 
     def send(self, messages: Sequence[Out]) -> None:
         if self._closing or self._inbox.ended:

@@ -34,7 +34,7 @@ class _End(LinkEnd[Out, In]):
 
     @property
     def queued_bytes(self) -> int:
-        return self._out.bytes
+        return 0 if self._out.ended else self._out.bytes
 
     def send(self, messages: Sequence[Out]) -> None:
         if self._out.ended:

@@ -32,7 +32,10 @@ class LinkEnd(ABC, Generic[Out, In]):
     @property
     @abstractmethod
     def queued_bytes(self) -> int:
-        """What was sent and the other end has not taken yet; a sender that can wait does so while this is high."""
+        """What was sent and the other end has not taken yet; a sender that can wait does so while this is high.
+
+        0 once nothing goes out any more: whoever waits comes to `receive`, which tells of the end.
+        """
 
     @abstractmethod
     def send(self, messages: Sequence[Out]) -> None:

@@ -8,9 +8,10 @@ import grpc
 import pytest
 
 from cell.delivery.v1 import session_link_pb2 as link
+from messaging_core.events import PositionedEvent
 from session_link.grpc_link import SERVER_OPTIONS, add_session_link_service, dial
 from session_link.port import LinkBroken, LinkClosed, LinkRefused, ServerEnd
-from session_link.routed import FromOwner, to_message
+from session_link.routed import FromOwner, Routed, to_message
 
 METHOD = "/cell.delivery.v1.SessionLinkService/Link"
 RawCall = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -98,6 +99,28 @@ async def test_an_ordinary_stub_understands_the_frames() -> None:
         )
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_nothing_is_queued_once_nothing_can_be_written() -> None:
+    """Also while what has arrived lies unread, so that the reader has not come to the end yet."""
+
+    async def serve(end: ServerEnd) -> None:
+        for number in range(400):
+            notice = link.Detach(partition=number, user_number=number)
+            end.send([link.ServerMessage(detach=notice) for _ in range(4_000)])
+            await asyncio.sleep(0)
+        await asyncio.Event().wait()
+
+    async with serving(serve) as address:
+        owner = await dial(address)
+        event = PositionedEvent(1, bytes(200_000), 1, b"", "")
+        owner.send([Routed(0, event, None) for _ in range(100)])
+        await asyncio.sleep(1)
+        assert owner.queued_bytes > 0
+    while owner.queued_bytes:
+        await asyncio.sleep(0.01)
+    assert await owner.receive()
+    await owner.close()
 
 
 async def test_the_serving_function_sees_the_end_when_the_dialer_is_killed() -> None:

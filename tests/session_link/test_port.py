@@ -243,6 +243,19 @@ async def test_a_queue_past_its_bound_ends_the_link(kind: Kind) -> None:
         await rest_of(owner)
 
 
+async def test_nothing_is_queued_once_the_link_has_ended(kind: Kind) -> None:
+    """Whoever waits for room does not wait for ever: what an ended link has not taken counts no more."""
+    async with kind(QUEUE_BYTES * 100) as (owner, server):
+        owner.send([large(offset) for offset in range(200)])
+        await asyncio.sleep(0.05)
+        assert owner.queued_bytes > QUEUE_BYTES
+        await server.close()
+        await room_in(owner)
+        assert owner.queued_bytes == 0
+        with pytest.raises(LinkClosed):
+            await owner.receive()
+
+
 async def test_queued_bytes_falls_as_the_other_end_takes(kind: Kind) -> None:
     """What the other end has taken no longer counts, so a patient sender never meets the bound."""
     async with kind(QUEUE_BYTES) as (owner, server):
