@@ -92,6 +92,8 @@ class CellProcess:
         self._server: MessagingServer | None = None
         self._client_port: ClientPort | None = None
         self._internal_port: InternalPort | None = None
+        self._becoming_ready: asyncio.Task[None] | None = None
+        """Tells health when every partition has an owner, where the process is a messaging server alone."""
 
     @property
     def metrics_address(self) -> Address | None:
@@ -127,6 +129,8 @@ class CellProcess:
 
         After CellFailed nobody is waited for.
         """
+        if self._becoming_ready is not None:
+            self._becoming_ready.cancel()  # owners may link while it drains
         for port in (self._client_port, self._internal_port):
             if port is not None:
                 await port.serving(False)
@@ -254,7 +258,8 @@ class CellProcess:
             await self._until_ready(self._server)
             await self._serving()
         elif self._server is not None:
-            self._parts.callback(self._run(self._serving_when_ready(self._server)).cancel)
+            self._becoming_ready = self._run(self._serving_when_ready(self._server))
+            self._parts.callback(self._becoming_ready.cancel)
         else:
             await self._serving()
 

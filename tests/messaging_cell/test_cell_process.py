@@ -1,6 +1,7 @@
 """The cell as a library."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from cell.messaging.v1 import messaging_pb2 as messaging
+from delivery_service.outbox import Outbox
+from event_log.port import EventLog
 from history_service.consumer import HistoryConsumer
 from history_service.port import StoreError
+from messaging_cell import process_checks, storage
 from messaging_cell.access_tokens import make_token
-from messaging_cell.cell_process import CannotStart, CellFailed, CellProcess
+from messaging_cell.cell_process import CannotStart, CellFailed, CellProcess, Service
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings, SettingsRefused
 from messaging_client import Client
+from session_link.grpc_link import dial
 
 ANYWHERE = Address("127.0.0.1", 0)
 
@@ -35,6 +40,20 @@ async def health(channel: grpc.aio.Channel) -> int:
         "/grpc.health.v1.Health/Check", response_deserializer=health_pb2.HealthCheckResponse.FromString
     )
     return int((await check(b"")).status)
+
+
+async def subscribed(channel: grpc.aio.Channel, cell: CellProcess) -> Any:
+    """A stream that has been welcomed."""
+    subscribe: Any = channel.unary_stream(
+        "/cell.messaging.v1.MessagingService/Subscribe",
+        request_serializer=messaging.SubscribeRequest.SerializeToString,
+        response_deserializer=messaging.SubscribeResponse.FromString,
+    )
+    request = messaging.SubscribeRequest(hello=messaging.Hello(live_only=True))
+    token = make_token(cell.settings, "ann", 60)
+    stream = subscribe(request, metadata=(("authorization", f"Bearer {token}"),))
+    assert await stream.read()
+    return stream
 
 
 async def test_it_serves_from_start_to_stop(tmp_path: Path) -> None:
@@ -57,20 +76,48 @@ async def test_it_is_not_serving_while_it_drains(tmp_path: Path) -> None:
     await cell.start()
     async with grpc.aio.insecure_channel(str(cell.client_address)) as channel:
         assert await health(channel) == health_pb2.HealthCheckResponse.SERVING
-        subscribe: Any = channel.unary_stream(
-            "/cell.messaging.v1.MessagingService/Subscribe",
-            request_serializer=messaging.SubscribeRequest.SerializeToString,
-            response_deserializer=messaging.SubscribeResponse.FromString,
-        )
-        request = messaging.SubscribeRequest(hello=messaging.Hello(live_only=True))
-        token = make_token(cell.settings, "ann", 60)
-        stream = subscribe(request, metadata=(("authorization", f"Bearer {token}"),))
-        assert await stream.read()
+        stream = await subscribed(channel, cell)
         stopping = asyncio.create_task(cell.stop())
         while not any(update.HasField("go_away") for update in (await stream.read()).updates):
             pass
         assert await health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
         stream.cancel()
+        await stopping
+
+
+async def test_it_does_not_become_ready_while_it_drains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A messaging server that is told to stop before its partitions had owners is not serving when these link after all."""
+    monkeypatch.setattr(process_checks, "check", lambda *_, **__: None)  # lets it have the embedded engines
+    logs: list[EventLog] = []
+    open_log = storage.open_log
+
+    async def opened(of: Settings) -> EventLog:
+        logs.append(await open_log(of))
+        return logs[0]
+
+    monkeypatch.setattr(storage, "open_log", opened)
+    alone = replace(settings(tmp_path), internal_listen=ANYWHERE)
+    cell = CellProcess(alone, [Service.MESSAGING_SERVER])
+    await cell.start()
+    assert cell._server is not None
+    async with grpc.aio.insecure_channel(str(cell.client_address)) as channel:
+        stream = await subscribed(channel, cell)
+        stopping = asyncio.create_task(cell.stop())
+        while not any(update.HasField("go_away") for update in (await stream.read()).updates):
+            pass
+        owner = await dial(str(cell.internal_address))
+        outbox = Outbox("server")
+        outbox.hello("owner", logs[0].incarnation, logs[0].partition_count)
+        for partition in range(logs[0].partition_count):
+            outbox.claim(partition, 1)
+        owner.send(outbox.drain())
+        await cell._server.wait_ready()
+        await asyncio.sleep(0.1)
+        assert await health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+        stream.cancel()
+        await owner.close()
         await stopping
 
 
