@@ -4,7 +4,7 @@ A `Pipeline` belongs to one stream or one call and never awaits; the `CommandDes
 conversation is not known to be registered waits, and holds those behind it, until the registry has answered.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -101,7 +101,7 @@ class CommandDesk:
     recent: RecentCommands
     rates: Rates
     now_s: Callable[[], float]
-    """Monotonic seconds."""
+    """Steady seconds."""
     on_change: Callable[[], None]
     """Called after outcomes were given that no frame, timer or link led to."""
     tracer: Tracer | None = None
@@ -111,7 +111,8 @@ class CommandDesk:
     held_bytes: int = 0
     marks: RecentMarks = field(default_factory=RecentMarks)
     _batch: list[NewRecord[Pending]] = field(default_factory=list)
-    _deadlines: deque[Pending] = field(default_factory=deque)
+    _unsettled: OrderedDict[Pending, None] = field(default_factory=OrderedDict)
+    """Handed to the log and without an outcome yet, in order. What leaves takes its content with it, wherever it stands."""
 
     def __post_init__(self) -> None:
         self.other_rates = Rates(self.settings.limits.max_sends_per_second, self.settings.rated_users)
@@ -153,33 +154,32 @@ class CommandDesk:
             for record in batch:
                 self._settle(record.tag, Fate.NOT_APPENDED)
             return
-        self._deadlines.extend(record.tag for record in batch)
+        for record in batch:
+            self._unsettled[record.tag] = None
 
     def expire(self) -> None:
         """Reject what the log has not settled in time (R3): it may land yet, so its outcome is unknown."""
         latest_s = self.now_s() - ACCEPT_DEADLINE_S
-        deadlines = self._deadlines
-        while deadlines and (not deadlines[0].is_open or deadlines[0].received_s < latest_s):
-            deadlines.popleft().refuse(_too_late())
+        while self._unsettled and next(iter(self._unsettled)).received_s < latest_s:
+            pending, _ = self._unsettled.popitem(last=False)
+            pending.refuse(_too_late())
 
     def figures_now(self) -> Iterator[Figure]:
         """What is under way here."""
-        yield Figure(catalogue.IN_FLIGHT, len(self._deadlines))
+        yield Figure(catalogue.IN_FLIGHT, len(self._unsettled))
         yield Figure(catalogue.HELD, self.held_bytes)
 
     @property
     def in_flight(self) -> bool:
         """Whether the log still owes the fate of a command that has no outcome."""
-        return any(pending.is_open for pending in self._deadlines)
+        return bool(self._unsettled)
 
     def _on_settled(self, settled: Sequence[Settled[Pending]]) -> None:
         for pending, fate, offset in settled:
+            self._unsettled.pop(pending, None)
             if pending.span is not None:
                 pending.span.settled(fate, offset)
             self._settle(pending, fate)
-        deadlines = self._deadlines
-        while deadlines and not deadlines[0].is_open:
-            deadlines.popleft()
         self.on_change()
 
     def _settle(self, pending: Pending, fate: Fate) -> None:

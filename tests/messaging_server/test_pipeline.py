@@ -1,5 +1,6 @@
 """Order, outcomes (R4), deadlines (R3) and times (I12) of commands, with a clock in the test's hand."""
 
+import gc
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from messaging_server.conversations import Found, not_found, unavailable
 from messaging_server.pipeline import CommandDesk, Pending, Pipeline
 from messaging_server.recent import Rates, RecentCommands
 from messaging_server.settings import ServerSettings
+from telemetry import catalogue
 from tests.messaging_server.memory_cell import text_message
 
 
@@ -155,6 +157,25 @@ def test_no_accepted_after_the_deadline() -> None:
     assert desk.outcomes[1:] == [(2, "DEADLINE?")]
     desk.log.settle()
     assert len(desk.outcomes) == 2
+    assert not desk.desk.in_flight
+
+
+def test_what_is_settled_is_not_kept_behind_what_is_not() -> None:
+    """An append that takes long keeps neither the commands after it in memory, nor their number in the figure."""
+    desk = Desk()
+    desk.conversations.registered[conversation_id(("alice", "bob"))] = ("alice", "bob")
+    for number in range(1, 5):
+        desk.send(number)
+    slow = desk.log.appended.pop(0)
+    for _ in range(3):
+        desk.log.settle()
+    assert desk.outcomes == [(2, "accepted"), (3, "accepted"), (4, "accepted")]
+    kept = [held for held in gc.get_objects() if isinstance(held, Pending) and held.owner is desk.pipeline]
+    assert [held.command_id for held in kept] == [1]
+    del kept
+    assert {figure.metric: figure.value for figure in desk.desk.figures_now()}[catalogue.IN_FLIGHT] == 1
+    desk.log.appended.append(slow)
+    desk.log.settle()
     assert not desk.desk.in_flight
 
 
