@@ -1,7 +1,6 @@
 """The server as a whole: links, limits of streams, drain, and what a pause of the process does."""
 
 import asyncio
-import time
 from dataclasses import replace
 
 import grpc
@@ -9,6 +8,7 @@ import pytest
 
 from cell.delivery.v1 import session_link_pb2 as link
 from cell.messaging.v1 import messaging_pb2 as messaging
+from messaging_core import clock
 from messaging_core.events import PositionedEvent
 from messaging_core.limits import Limits
 from session_link.in_process import in_process_link
@@ -89,7 +89,8 @@ async def test_a_process_that_stood_still_takes_nothing_old() -> None:
         await alice.connect()
         await alice.message("bob", "x", "m0")
         records = sum(map(len, cell.log.records))
-        cell.server.now_s = lambda: time.monotonic() + 20
+        now_s = cell.server.now_s
+        cell.server.now_s = lambda: now_s() + 20
         await alice.send(text_message("bob", "old", "m1"))
         assert (await alice.ended()).code() == CODE.UNAVAILABLE
         assert sum(map(len, cell.log.records)) == records
@@ -103,6 +104,20 @@ async def test_a_process_that_stood_still_takes_nothing_old() -> None:
                     break
                 except grpc.aio.AioRpcError:
                     await asyncio.sleep(0.2)
+
+
+async def test_a_machine_that_slept_takes_nothing_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sleep is a pause too, although the monotonic clock stands still in it: what was sent before it is not taken (R3)."""
+    async with running_cell() as cell, cell.channel() as channel:
+        alice = Client(channel, "alice")
+        await alice.connect()
+        await alice.message("bob", "x", "m0")
+        records = sum(map(len, cell.log.records))
+        passing_ns = clock._passing_ns
+        monkeypatch.setattr(clock, "_passing_ns", lambda: passing_ns() + 300 * 10**9)
+        await alice.send(text_message("bob", "old", "m1"))
+        assert (await alice.ended()).code() == CODE.UNAVAILABLE
+        assert sum(map(len, cell.log.records)) == records
 
 
 async def test_settings_are_told_as_they_are() -> None:
