@@ -173,7 +173,7 @@ class MessagingServer:
             self._soon()
             await asyncio.sleep(_DRAIN_STEP_S)
         for _ in range(int((settings.drain_grace_s + ACCEPT_DEADLINE_S) / _DRAIN_STEP_S)):
-            if not self._streams.count and not self._desk.in_flight:
+            if not self._streams.waited_for and not self._desk.in_flight:
                 break
             await asyncio.sleep(_DRAIN_STEP_S)
 

@@ -148,10 +148,11 @@ class MessagingServicer(grpc.GenericRpcHandler):
 
     async def _finish(self, stream: Stream, context: "Context") -> None:
         """Wait until everything was written that is to be, and end the call."""
-        stream.done = asyncio.get_running_loop().create_future()
-        if stream.ending is not None:
-            stream.want_write()
-        await stream.done
+        if not stream.is_over:
+            stream.done = asyncio.get_running_loop().create_future()
+            if stream.ending is not None:
+                stream.want_write()
+            await stream.done
         if stream.ending is not None and stream.ending.status is not grpc.StatusCode.OK:
             await abort(context, stream.ending)
 

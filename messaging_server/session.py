@@ -191,6 +191,7 @@ class Session(Subscription):
         now_s = self._shared.desk.now_s()
         if self._takes_nothing(now_s):
             self.end(endings.SLOW_CONSUMER)
+            self.outbound.clear()  # gRPC may hold the call for long yet
             self._agenda.force.append(self)
             self._progress_s = NEVER_S
         if self.ending is None:

@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 class Stream(Session):
     """A session with the call it is written to."""
 
-    __slots__ = ("_context", "done", "gone", "room", "task")
+    __slots__ = ("_context", "done", "is_over", "room", "task")
 
     def __init__(
         self, shared: Shared, router: Router, number: int, identity: Identity, context: "Context"
@@ -47,34 +47,44 @@ class Stream(Session):
         user = router.user(identity.user_id, shared.desk.log.partition_of(identity.user_id))
         super().__init__(shared, user, number, identity)
         user.sessions.append(self)
-        self._context = context
+        self._context: Context | None = context
         self.task: asyncio.Task[None] | None = None
         """Writes; None while there is nothing to write."""
         self.done: asyncio.Future[None] | None = None
         """Where the handler waits for the end; None while it reads."""
         self.room: asyncio.Future[None] | None = None
         """Where the handler waits until outcomes were taken."""
-        self.gone = False
-        """Whether the call is over."""
+        self.is_over = False
+        """Whether the call is to end now: all was written, or is not waited for."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether gRPC holds the call no more."""
+        return self._context is None
+
+    def let_go(self) -> None:
+        """The call has ended. The timer may hold this for minutes yet, and the call takes ten times the memory."""
+        self._context = None
 
     async def write(self, on_written: "partial[None] | Any") -> None:
         """Write until there is nothing left, and end the call if the session has ended."""
-        while not self.gone and (frame := self.take_frame()):
-            await self._context.write(frame)
+        while (context := self._context) is not None and (frame := self.take_frame()):
+            await context.write(frame)
             self.written()
             if self.room is not None and self.reads_on:
                 self._release(self.room)
             on_written()
-        if self.ending is not None and not self.gone:
+        if self.ending is not None:
             await self.end_call(self.ending)
 
     async def end_call(self, ending: Ending) -> None:
         """End the call, from the handler if it waits, else beside its read, which then raises."""
+        self.is_over = True
         if self.done is not None:
             self._release(self.done)
         elif self.room is not None:
             self._release(self.room)
-        elif ending.status is not grpc.StatusCode.OK:
+        elif self._context is not None and ending.status is not grpc.StatusCode.OK:
             await abort(self._context, ending)
 
     @staticmethod
@@ -114,6 +124,8 @@ class Streams:
         self._ticker: asyncio.Task[None] | None = None
         self.count = 0
         """Streams that gRPC still holds."""
+        self._given_up: set[Stream] = set()
+        """Ended, but their clients take nothing: gRPC tells them the end only after what it has taken, when they read on."""
         self.refusing = False
         """Whether the server is leaving."""
         self._ticked_s = shared.desk.now_s()
@@ -127,6 +139,11 @@ class Streams:
         """
         now_s = self._desk.now_s()
         return now_s - self._ticked_s > ACCEPT_DEADLINE_S or now_s < self._doubt_until_s
+
+    @property
+    def waited_for(self) -> int:
+        """Streams that are yet to end, or will soon have: without those whose clients take nothing."""
+        return self.count - len(self._given_up)
 
     def start(self) -> None:
         """Start the timer."""
@@ -160,8 +177,9 @@ class Streams:
     def remove(self, stream: "Stream") -> None:
         """The call is over, for whatever reason."""
         self.count -= 1
+        self._given_up.discard(stream)
         self._agenda.figures.ended[_reason(stream.ending)] += 1
-        stream.gone = True
+        stream.let_go()
         stream.close()
         self._router.remove(stream)
         self.soon()
@@ -223,6 +241,9 @@ class Streams:
             stream.task = None
 
     async def _force(self, stream: "Stream") -> None:
+        if stream.gone:
+            return
+        self._given_up.add(stream)
         with contextlib.suppress(grpc.aio.AbortError):
             await stream.end_call(stream.ending or endings.SLOW_CONSUMER)
 

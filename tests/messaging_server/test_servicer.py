@@ -1,6 +1,7 @@
 """Connect, Subscribe, Execute and SendMessage over real gRPC, by a client made from the protos alone."""
 
 import asyncio
+import gc
 import time
 from typing import Any
 
@@ -12,8 +13,9 @@ from cell.messaging.v1 import messaging_pb2 as messaging
 from event_log.port import Fate
 from messaging_core.cursor import Cursor, decode_cursor, incarnation_bytes
 from messaging_core.ids import conversation_id
-from messaging_core.limits import Limits
+from messaging_core.limits import ACCEPT_DEADLINE_S, Limits
 from messaging_server.settings import ServerSettings
+from messaging_server.streams import Stream
 from tests.messaging_server.memory_cell import Cell, Client, running_cell, text_message
 
 S = messaging.Command
@@ -320,6 +322,59 @@ async def test_a_client_that_takes_nothing_ends() -> None:
             while cell.server.streams_of("bob")[0].ending is None:
                 await asyncio.sleep(0.1)
         assert (await stuck.ended()).code() == CODE.RESOURCE_EXHAUSTED
+
+
+async def test_a_client_that_sends_and_takes_nothing_ends() -> None:
+    """Also one whose commands are not read any more because it leaves its outcomes lying (R12).
+
+    gRPC holds the call until its client reads on or goes; the server holds nothing for it, and a drain does not wait.
+    """
+    settings = ServerSettings(
+        server_id="s", limits=Limits(max_sends_per_second=10**6), slow_consumer_s=1.0, outcome_buffer_bytes=1
+    )
+    small_window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
+    async with (
+        running_cell(settings, drain_s=0.1, drain_grace_s=0.1) as cell,
+        grpc.aio.insecure_channel(cell.address, options=small_window) as channel,
+    ):
+        stuck = Client(channel, "bob")
+        await stuck.connect()
+
+        (stream,) = cell.server.streams_of("bob")
+        assert isinstance(stream, Stream)
+        async with asyncio.timeout(40):
+            while stream.ending is None:
+                if stream.room is None:
+                    await stuck.send(*[S(ping=messaging.Ping()) for _ in range(64)])
+                await asyncio.sleep(0 if stream.room is None else 0.01)
+        assert not stream.outbound
+        async with asyncio.timeout(ACCEPT_DEADLINE_S - 1):
+            await cell.server.drain()
+        assert cell.server.stream_count == 1, "its client has read nothing yet"
+        assert (await stuck.ended()).code() == CODE.RESOURCE_EXHAUSTED
+        async with asyncio.timeout(20):
+            while cell.server.stream_count:
+                await asyncio.sleep(0.1)
+
+
+async def test_gone_streams_let_go_of_their_calls() -> None:
+    """A call is freed when it ends, although the timer knows its stream until its next checkpoint would have been due."""
+
+    def calls() -> int:
+        gc.collect()
+        return sum(type(held).__name__ == "_ServicerContext" for held in gc.get_objects())
+
+    async with running_cell() as cell, cell.channel() as channel:
+        before = calls()
+        clients = [Client(channel, f"user{n}") for n in range(20)]
+        for client in clients:
+            await client.connect()
+        assert calls() >= before + 20
+        for client in clients:
+            client.call.cancel()
+        async with asyncio.timeout(20):
+            while cell.server.stream_count or calls() > before:
+                await asyncio.sleep(0.1)
 
 
 async def test_execute_gives_one_outcome_for_each_command_in_order() -> None:
