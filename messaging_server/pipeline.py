@@ -4,9 +4,10 @@ A `Pipeline` belongs to one stream or one call and never awaits; the `CommandDes
 conversation is not known to be registered waits, and holds those behind it, until the registry has answered.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Protocol
 
 from cell.messaging.v1 import messaging_pb2 as messaging
@@ -101,7 +102,7 @@ class CommandDesk:
     recent: RecentCommands
     rates: Rates
     now_s: Callable[[], float]
-    """Steady seconds."""
+    """Seconds that pass."""
     on_change: Callable[[], None]
     """Called after outcomes were given that no frame, timer or link led to."""
     tracer: Tracer | None = None
@@ -111,7 +112,7 @@ class CommandDesk:
     held_bytes: int = 0
     marks: RecentMarks = field(default_factory=RecentMarks)
     _batch: list[NewRecord[Pending]] = field(default_factory=list)
-    _unsettled: OrderedDict[Pending, None] = field(default_factory=OrderedDict)
+    _unsettled: dict[Pending, None] = field(default_factory=dict)
     """Handed to the log and without an outcome yet, in order. What leaves takes its content with it, wherever it stands."""
 
     def __post_init__(self) -> None:
@@ -160,8 +161,8 @@ class CommandDesk:
     def expire(self) -> None:
         """Reject what the log has not settled in time (R3): it may land yet, so its outcome is unknown."""
         latest_s = self.now_s() - ACCEPT_DEADLINE_S
-        while self._unsettled and next(iter(self._unsettled)).received_s < latest_s:
-            pending, _ = self._unsettled.popitem(last=False)
+        for pending in list(takewhile(lambda each: each.received_s < latest_s, self._unsettled)):
+            del self._unsettled[pending]
             pending.refuse(_too_late())
 
     def figures_now(self) -> Iterator[Figure]:
