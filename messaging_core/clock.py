@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 MAX_SKEW_US = 60_000_000
 """How far above this machine's clock an observed time is honoured. A cell's machines must agree better than this."""
@@ -12,12 +13,12 @@ def wall_us() -> int:
     return time.time_ns() // 1_000
 
 
-def _passing_ns() -> int:
-    """Nanoseconds of a clock that nobody sets; where it can be had, of one that goes on while the machine sleeps."""
-    return (
-        time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
-    )
-
+passing_s: Callable[[], float] = time.monotonic
+"""Seconds of a clock that nobody sets; where it can be had, of one that goes on while the machine sleeps."""
+_passing_ns: Callable[[], int] = time.monotonic_ns
+if hasattr(time, "CLOCK_BOOTTIME"):
+    passing_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    _passing_ns = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 
 _BEGAN_NS = time.time_ns() - _passing_ns()
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from cell.delivery.v1 import session_link_pb2 as link
 from event_log.port import EventLog
-from messaging_core.clock import HybridClock, steady_us
+from messaging_core.clock import HybridClock, passing_s
 from messaging_core.cursor import incarnation_bytes
 from messaging_core.identity import Authenticator
 from messaging_core.limits import ACCEPT_DEADLINE_S
@@ -69,8 +69,8 @@ class MessagingServer:
         tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
-        self.now_s: Callable[[], float] = lambda: steady_us() / 1e6
-        """Steady seconds, by which everything here is timed: the log's and the clients', which go on in sleep (R3)."""
+        self.now_s: Callable[[], float] = passing_s
+        """Seconds by which everything here is timed: those of log and clients, which pass while the machine sleeps (R3)."""
         clock = HybridClock()
         self._conversations = Conversations(
             registry,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from messaging_core.clock import MAX_SKEW_US, HybridClock, steady_us, wall_us
+from messaging_core.clock import MAX_SKEW_US, HybridClock, passing_s, steady_us, wall_us
 
 STEPS = st.lists(st.tuples(st.sampled_from(["stamp", "observe"]), st.integers(-(10**9), 10**9)), max_size=50)
 
@@ -55,3 +55,10 @@ def test_the_steady_clock_is_not_moved_by_who_sets_the_machines(monkeypatch: pyt
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     assert wall_us() == 0
     assert before_us <= steady_us() < before_us + minute_us
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no such clock")
+def test_what_passes_goes_on_while_the_machine_sleeps() -> None:
+    """On Linux that is CLOCK_BOOTTIME."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= passing_s() <= time.clock_gettime(time.CLOCK_BOOTTIME)
