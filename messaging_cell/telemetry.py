@@ -1,6 +1,7 @@
 """What a process tells of itself, as its settings say. The vendors are loaded only where they are asked for."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from telemetry.opentelemetry_metrics import OpenTelemetryMetrics
     from telemetry.opentelemetry_spans import OpenTelemetryTracer
     from telemetry.prometheus import PrometheusPort
+
+_log = logging.getLogger(__name__)
 
 _WHOLE_CELL = "messaging-cell"
 _ASK_S = 5.0
@@ -116,7 +119,10 @@ class Telemetry:
         """Once at a time: while the collector is slow there are fewer, and nothing piles up."""
         while True:
             await asyncio.sleep(self._settings.metrics_interval_s)
-            await self._loop.run_in_executor(self._sending, metrics.send, self.figures.now())
+            try:
+                await self._loop.run_in_executor(self._sending, metrics.send, self.figures.now())
+            except Exception:  # or this process would tell no figure ever again
+                _log.exception("figures cannot be sent")
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

@@ -4,10 +4,13 @@ Counting is an addition where something happens, most of it once a batch, whethe
 every so often, on the event loop where the counts live, and takes what it gets elsewhere. What there is, is in `catalogue`.
 """
 
+import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
+
+_log = logging.getLogger(__name__)
 
 
 class Kind(Enum):
@@ -118,9 +121,19 @@ class Figures:
         self._sources.append(source)
 
     def now(self) -> list[Figure]:
-        """All figures as they are now; nothing in them changes from then on. Call it on the event loop."""
+        """All figures as they are now; nothing in them changes from then on. Call it on the event loop.
+
+        Those of a source that fails are left out and its error is logged: the others are needed then more than ever.
+        """
+        return [figure for source in self._sources for figure in _told_by(source)]
+
+
+def _told_by(source: Source) -> list[Figure]:
+    try:
         return [
             figure._replace(value=figure.value.copy()) if isinstance(figure.value, Histogram) else figure
-            for source in self._sources
             for figure in source()
         ]
+    except Exception:
+        _log.exception("figures of a part cannot be told")
+        return []

@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from telemetry import catalogue
@@ -30,7 +31,7 @@ class ProcessFigures:
         yield Figure(catalogue.MEMORY, _resident_bytes(used))
         yield Figure(catalogue.UPTIME, time.monotonic() - self._started_s)
         yield Figure(catalogue.LOOP_LAG, self._lag)
-        if _FILES.exists():
+        with suppress(OSError):  # where there is no such folder, or no file is left to read it by
             yield Figure(catalogue.FILES, _open_files())
 
     async def watch_loop(self) -> None:
@@ -51,5 +52,5 @@ def _resident_bytes(used: resource.struct_rusage) -> int:
 
 
 def _open_files() -> int:
-    """Newer kernels tell the number as the folder's size; a list of 64k names would hold up the loop."""
+    """Newer kernels tell the number as the folder's size; a list of 64k names would hold up the loop. Raises OSError."""
     return _FILES.stat().st_size or len(os.listdir(_FILES))

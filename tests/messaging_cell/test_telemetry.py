@@ -12,6 +12,7 @@ from messaging_cell.grpc_port import PortTaken
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings, SettingsRefused
 from messaging_cell.telemetry import Telemetry
+from telemetry.metrics import Figure
 
 LOADED = """
 import sys
@@ -61,3 +62,30 @@ async def test_a_port_in_use_is_told() -> None:
             await telemetry.start()
         await telemetry.stop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_metrics_that_cannot_be_sent_are_told_and_those_after_them_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No error ends a process's metrics for good."""
+    sent: asyncio.Queue[list[Figure]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    class Collector:
+        times = 0
+
+        def send(self, figures: list[Figure]) -> None:
+            self.times += 1
+            if self.times == 1:
+                raise ValueError("it does not take them")
+            loop.call_soon_threadsafe(sent.put_nowait, figures)
+
+        def stop(self) -> None:
+            pass
+
+    telemetry = Telemetry(Settings(metrics_interval_s=0.01), "", "here")
+    telemetry._metrics = Collector()  # type: ignore[assignment]
+    await telemetry.start()
+    assert await asyncio.wait_for(sent.get(), 20)
+    await telemetry.stop()
+    assert "it does not take them" in caplog.text

@@ -1,4 +1,7 @@
 from collections import Counter
+from collections.abc import Iterator
+
+import pytest
 
 from telemetry.metrics import Calls, Figure, Figures, Histogram, Kind, Metric
 
@@ -31,3 +34,20 @@ def test_what_was_told_does_not_change() -> None:
     assert told == {("Get", "OK"): 1, (): 1}
     assert [each.value for each in figures.now() if each.metric is HELD] == [2]
     assert len(figures.now()) == 3
+
+
+def test_a_source_that_fails_takes_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """Its figures are left out, its error is logged, and it is asked again the next time."""
+    figures, fails = Figures(), [True]
+
+    def sometimes() -> Iterator[Figure]:
+        yield Figure(HELD, 1)
+        if fails.pop():
+            raise OSError("no file is left to read it by")
+
+    figures.add(sometimes)
+    figures.add(lambda: [Figure(HELD, 2)])
+    assert [each.value for each in figures.now()] == [2]
+    assert "no file is left to read it by" in caplog.text
+    fails.append(False)
+    assert [each.value for each in figures.now()] == [1, 2]
