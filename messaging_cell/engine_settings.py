@@ -20,7 +20,6 @@ from messaging_cell.setting_kinds import (
 _Engines = partial(Setting, group="Engines")
 _Off = partial(_Engines, kind=BOOLEAN, default_text="false")
 _File = partial(_Engines, kind=PATH, default_text="none")
-_Authorities = partial(_Engines, kind=PATH, default_text="the system's")
 _Name = partial(_Engines, kind=text(r".{1,255}", "not empty"), default_text="none")
 _Password = partial(
     _Engines, kind=text(r".{1,1024}", "not empty"), secret=True, has_flag=False, default_text="none"
@@ -65,7 +64,8 @@ class EngineSettings:
     ] = "SCRAM-SHA-512"
     kafka_tls: Annotated[bool, _Off("Talk to Kafka over TLS.")] = False
     kafka_ca_file: Annotated[
-        Path | None, _Authorities("PEM file with the authorities of Kafka's certificates.")
+        Path | None,
+        _Engines("PEM file with the authorities of Kafka's certificates.", PATH, default_text="the system's"),
     ] = None
     kafka_cert_file: Annotated[Path | None, _File("PEM file with the certificate shown to Kafka.")] = None
     kafka_key_file: Annotated[Path | None, _File("PEM file with the key of that certificate.")] = None
@@ -81,7 +81,10 @@ class EngineSettings:
     ] = ""
     cassandra_tls: Annotated[bool, _Off("Talk to Cassandra over TLS.")] = False
     cassandra_ca_file: Annotated[
-        Path | None, _Authorities("PEM file with the authorities of Cassandra's certificates.")
+        Path | None,
+        _File(
+            "PEM file with the authorities of Cassandra's certificates, whose names are not checked. TLS needs it."
+        ),
     ] = None
     cassandra_cert_file: Annotated[
         Path | None, _File("PEM file with the certificate shown to Cassandra.")

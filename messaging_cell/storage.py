@@ -1,4 +1,8 @@
-"""The log and the history that the settings name. The vendors of an engine are imported only where it is asked for."""
+"""The log and the history that the settings name.
+
+The vendors of an engine are imported only where it is asked for, and first by what says which extra brings them: `_kafka`
+and `_cassandra`.
+"""
 
 import ssl
 from collections.abc import Callable, Collection, Iterator
@@ -25,52 +29,60 @@ class StorageRefused(Exception):
 
 
 async def open_log(settings: Settings) -> EventLog:
-    """The log. Raises StorageRefused."""
+    """The log. Raises StorageRefused, SettingsRefused."""
     with _told_by("data_folder" if settings.log.is_embedded else "log"):
         if settings.log.is_embedded:
             log_settings = EmbeddedLogSettings(retention_s=settings.retention_s)
             return await EmbeddedLog.open(settings.data_folder / "log", settings.partitions, log_settings)
+        kafka_settings = _kafka(settings)
         from event_log.kafka import KafkaLog
 
-        return await KafkaLog.open(_kafka(settings))
+        return await KafkaLog.open(kafka_settings)
 
 
 async def open_store(settings: Settings) -> HistoryStore:
-    """The store of history. Raises StorageRefused."""
+    """The store of history. Raises StorageRefused, SettingsRefused."""
     with _told_by("data_folder" if settings.history.is_embedded else "history"):
         if settings.history.is_embedded:
             return await EmbeddedStore.open(settings.data_folder / "history")
+        cassandra_settings = _cassandra(settings)
         from history_service.cassandra import CassandraStore
 
-        return await CassandraStore.open(_cassandra(settings))
+        return await CassandraStore.open(cassandra_settings)
 
 
 async def migrate(settings: Settings) -> list[str]:
-    """Make the topics, keyspace and tables that are missing; tells what it has seen to. Raises StorageRefused."""
+    """Make the topics, keyspace and tables that are missing; tells what it has seen to.
+
+    Raises StorageRefused, SettingsRefused.
+    """
     seen_to = []
     if not settings.log.is_embedded:
         with _told_by("log"):
+            kafka_settings = _kafka(settings)
             from event_log.kafka import make_topics
 
-            await make_topics(_kafka(settings), settings.copies, settings.retention_s)
+            await make_topics(kafka_settings, settings.copies, settings.retention_s)
         seen_to.append(f"topic {settings.log.name} with {settings.partitions} partitions")
     if not settings.history.is_embedded:
         with _told_by("history"):
+            cassandra_settings = _cassandra(settings)
             from history_service.cassandra import migrate as make_tables
 
-            await make_tables(_cassandra(settings), settings.copies, settings.inbox_days)
+            await make_tables(cassandra_settings, settings.copies, settings.inbox_days)
         seen_to.append(f"keyspace {settings.history.name}")
     return seen_to
 
 
 def told(settings: Settings) -> list[str]:
-    """What `migrate` would make: a shell command for each topic, CQL for keyspace and tables."""
+    """What `migrate` would make: a shell command for each topic, CQL for keyspace and tables. Raises SettingsRefused."""
     lines = []
     if not settings.log.is_embedded:
+        kafka_settings = _kafka(settings)
         from event_log.kafka_topics import topics
 
         servers = ",".join(map(str, settings.log.servers))
-        for topic in topics(_kafka(settings), settings.retention_s):
+        for topic in topics(kafka_settings, settings.retention_s):
             configs = " ".join(f"--config {name}={value}" for name, value in topic.configs.items())
             lines.append(
                 f"kafka-topics.sh --bootstrap-server {servers} --create --if-not-exists --topic {topic.name} "
@@ -148,6 +160,13 @@ def _check_cassandra(settings: Settings) -> None:
     """Whether these settings go together. Raises SettingsRefused."""
     if not settings.cassandra_tls and any(getattr(settings, name) for name in _CASSANDRA_FILES):
         raise SettingsRefused([f"{', '.join(_CASSANDRA_FILES)}: are for cassandra_tls, which is off."])
+    if settings.cassandra_tls and settings.cassandra_ca_file is None:
+        raise SettingsRefused(
+            [
+                "cassandra_tls, cassandra_ca_file: are set both. Names of nodes are not checked, so any certificate of the "
+                "authorities that the system trusts would do."
+            ]
+        )
     if bool(settings.cassandra_cert_file) != bool(settings.cassandra_key_file):
         raise SettingsRefused(["cassandra_cert_file, cassandra_key_file: are set both or not at all."])
     if bool(settings.cassandra_username) != bool(settings.cassandra_password):
@@ -156,6 +175,7 @@ def _check_cassandra(settings: Settings) -> None:
 
 
 def _cassandra_tls(settings: Settings) -> ssl.SSLContext | None:
+    """For nodes with certificates of one authority, whatever their names."""
     if not settings.cassandra_tls:
         return None
     context = ssl.create_default_context(cafile=settings.cassandra_ca_file)
