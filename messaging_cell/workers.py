@@ -26,6 +26,8 @@ _RESTART_PAUSE_S = 1.0
 _START_S = 30.0
 """Workers that all refuse in this time will refuse again: a setting is wrong, or an engine does not fit or answer."""
 _PR_SET_PDEATHSIG = 1
+_WATCHER = "MESSAGING_CELL_WATCHED_BY"
+"""Set for workers alone: the process id of whoever watches over them. No setting, so not one of CELL_*."""
 
 _log = structlog.get_logger(__name__)
 
@@ -42,9 +44,16 @@ def run(settings: Settings, arguments: Sequence[str]) -> int:
 
 
 def end_with_parent() -> None:
-    """Let this worker be stopped when whoever watches over it is gone, however that was. On Linux; elsewhere it lives on."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Let a worker be stopped when whoever watches over it is gone, however that was; not where nobody watches.
+
+    Raises SystemExit where that one is gone already. On Linux; elsewhere a worker lives on.
+    """
+    watcher = os.environ.get(_WATCHER)
+    if watcher is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if str(os.getppid()) != watcher:  # it was gone before it could be told from
+        raise SystemExit("cell: whoever watched over this worker is gone")
 
 
 class Workers:
@@ -112,7 +121,11 @@ class Workers:
         flags = [word for name, value in own.items() for word in ("--" + name.replace("_", "-"), value)]
         self._started[worker] = time.monotonic()
         # In a session of its own, so that a Ctrl-C in the terminal comes by way of this process, and once.
-        process = subprocess.Popen([*self._command, *flags], start_new_session=True)
+        process = subprocess.Popen(
+            [*self._command, *flags],
+            env={**os.environ, _WATCHER: str(os.getpid())},
+            start_new_session=True,
+        )
         self._processes[worker] = process
         if self._stopping:  # the signal came meanwhile, and could not be passed on to this one
             _tell(process, signal.SIGTERM)

@@ -14,7 +14,7 @@ from typing import Self
 
 CELL = [sys.executable, "-m", "messaging_cell.command"]
 DEADLINE_S = 50.0
-_SERVING = re.compile(r"Clients connect to (\S+),")
+SERVING = re.compile(r"Clients connect to (\S+),")
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ class RunningCell:
             )
         try:
             until(lambda: "Ctrl-C" in self.stdout or self.process.poll() is not None, "it serves")
-            found = _SERVING.search(self.stdout)
+            found = SERVING.search(self.stdout)
             assert found, self.stderr
             self.address = found[1]
         except BaseException:

@@ -16,6 +16,7 @@ from messaging_cell import workers
 from messaging_cell.setting_kinds import Address
 from messaging_cell.settings import Settings
 from messaging_cell.workers import Workers
+from tests.messaging_cell.running import CELL, DEADLINE_S, SERVING, assert_said, environment, run, until
 
 SLEEPS = "import time; time.sleep(600)"
 
@@ -131,3 +132,79 @@ time.sleep(600)
     assert made(script, 2).run() == 0
     stopping.join()
     assert log.read_text() == "xxxx"
+
+
+def is_alive(pid: int) -> bool:
+    """A process that has ended, but that nobody has waited for, is not alive."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker is not told")
+WORKER = "from messaging_cell import workers; workers.end_with_parent(); print('here', flush=True); " + SLEEPS
+WATCHER = f"""
+import sys
+from messaging_cell.setting_kinds import Address
+from messaging_cell.settings import Settings
+from messaging_cell.workers import Workers
+Workers(Settings(workers=1), Address("127.0.0.1", 0), [sys.executable, "-c", {WORKER!r}]).run()
+"""
+
+
+@LINUX
+def test_a_worker_ends_with_whoever_watches_over_it(tmp_path: Path) -> None:
+    """Killed -9, it leaves nobody who keeps its ports."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHER], env=environment(tmp_path), stdout=subprocess.PIPE, text=True
+    ) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "here\n"
+        (worker,) = Path(f"/proc/{watcher.pid}/task/{watcher.pid}/children").read_text().split()
+        assert is_alive(int(worker))
+        watcher.kill()
+    until(lambda: not is_alive(int(worker)), "the worker has ended")
+
+
+@LINUX
+def test_a_worker_whose_watcher_was_gone_before_it_asked_ends(tmp_path: Path) -> None:
+    """Whoever its parent is by then did not start it."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER],
+        env=environment(tmp_path, MESSAGING_CELL_WATCHED_BY=str(gone.pid)),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert_said(done, 1, "whoever watched over this worker is gone")
+
+
+def test_who_shares_a_port_by_a_setting_outlives_its_parent(tmp_path: Path) -> None:
+    """As a cell that was started by nohup from a shell that then ends."""
+    shell = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); sys.stdin.read()"
+    said = tmp_path / "said"
+    with (
+        said.open("w") as output,
+        subprocess.Popen(
+            [sys.executable, "-c", shell, *CELL, "run", "--listen", "127.0.0.1:0"],
+            env=environment(tmp_path / "data", CELL_SHARED_PORT="true"),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        ) as parent,
+    ):
+        until(lambda: "Clients connect to" in said.read_text(), "it serves")
+        cell = int(said.read_text().split()[0])
+        assert parent.stdin is not None
+        parent.stdin.close()
+    try:
+        found = SERVING.search(said.read_text())
+        assert found
+        done = run(tmp_path / "data", "send", "bob", "hello", "--from", "ann", CELL_ADDRESS=found[1])
+        assert done.returncode == 0, done.stderr
+        assert "Stopping" not in said.read_text()
+    finally:
+        os.kill(cell, signal.SIGKILL)
