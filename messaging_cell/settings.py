@@ -116,7 +116,8 @@ class Settings(ProcessSettings):
     insecure: Annotated[
         bool,
         Setting(
-            "Serve clients without TLS outside development mode, as behind a proxy that ends TLS.",
+            "Do without TLS outside development mode: for clients, as behind a proxy that ends TLS, and between processes, "
+            "on a network that is trusted.",
             BOOLEAN,
             _TLS,
             default_text="false",

@@ -36,6 +36,8 @@ class _Command:
     help: str
     groups: Collection[str]
     """Of settings that are flags."""
+    also: Collection[str] = ()
+    """Settings of other groups that are flags, by name."""
 
 
 def _help(text: str, *examples: str) -> str:
@@ -51,7 +53,17 @@ def _help(text: str, *examples: str) -> str:
     )
 
 
+def _lines(*parts: str) -> str:
+    """An example of several lines, as a shell takes them."""
+    return " \\\n        ".join(parts)
+
+
 _ENGINES = "--log kafka://kafka-1/cell --history cassandra://cassandra-1/cell"
+_OVER_A_NETWORK = (
+    "--internal-cert-file internal.pem --internal-key-file internal.key --internal-ca-file ca.pem"
+)
+_SERVICE_GROUPS = frozenset(("Logs", "Telemetry", "Engines", "Processes"))
+_SERVICE_ALSO = frozenset(("cell_id", "partitions", "retention_s", "insecure"))
 _COMMANDS = (
     _Command(
         "run",
@@ -73,24 +85,42 @@ Without keys for access tokens it is in development mode: it makes a key of its 
             """Run a messaging server, which holds the streams of clients; with --workers in several processes.
 
 It serves once delivery services have found it; health on its internal port tells.""",
-            f"cell messaging-server {_ENGINES} --workers 4 --internal-listen 10.0.0.5:50061",
+            f"cell messaging-server {_ENGINES} --workers 4",
+            _lines(
+                f"cell messaging-server {_ENGINES} --workers 4",
+                "--internal-listen 10.0.0.5:50061",
+                _OVER_A_NETWORK,
+            ),
         ),
-        {"Server", "TLS", "Access tokens", "Limits", "Logs", "Telemetry", "Engines", "Processes"},
+        _SERVICE_GROUPS | {"Server", "TLS", "Access tokens", "Limits"},
     ),
     _Command(
         "delivery-service",
         ("delivery-service",),
         _help(
             "Run a delivery service, which brings what is sent to the servers that hold its readers' streams.",
-            f"cell delivery-service {_ENGINES} --servers 10.0.0.5:50061-50064,dns:servers.example:50061",
+            _lines(
+                f"cell delivery-service {_ENGINES}",
+                "--internal-listen 127.0.0.1:50071 --servers 127.0.0.1:50061-50064",
+            ),
+            _lines(
+                f"cell delivery-service {_ENGINES}",
+                "--servers 10.0.0.5:50061-50064,dns:servers.example:50061",
+                _OVER_A_NETWORK,
+            ),
         ),
-        {"Logs", "Telemetry", "Engines", "Processes"},
+        _SERVICE_GROUPS,
+        _SERVICE_ALSO | {"window_bytes"},
     ),
     _Command(
         "history-service",
         ("history-service",),
-        _help("Run a history service, which stores what is sent.", f"cell history-service {_ENGINES}"),
-        {"Logs", "Telemetry", "Engines", "Processes"},
+        _help(
+            "Run a history service, which stores what is sent.",
+            f"cell history-service {_ENGINES} --internal-listen 127.0.0.1:50072",
+        ),
+        _SERVICE_GROUPS,
+        _SERVICE_ALSO | {"max_mark_participants"},
     ),
 )
 
@@ -98,7 +128,9 @@ It serves once delivery services have found it; health on its internal port tell
 def add_to(app: typer.Typer) -> None:
     """Add the commands, with one flag for each setting of their groups."""
     for command in _COMMANDS:
-        flags = (row for row in rows(Settings) if row.setting.group in command.groups)
+        flags = (
+            row for row in rows(Settings) if row.setting.group in command.groups or row.name in command.also
+        )
         app.command(command.name, help=command.help)(with_flags(_runner(command), flags))
 
 
@@ -110,8 +142,7 @@ def _runner(command: _Command) -> Callable[..., None]:
         logs.configure(settings.log_level, settings.log_format)
         if settings.workers > 1 and "messaging-server" in command.services:
             raise typer.Exit(workers.run(settings, sys.argv[1:]))
-        if settings.shared_port:
-            workers.end_with_parent()
+        workers.end_with_parent()
         runtime.raise_file_limit()
         raise typer.Exit(runtime.run(_run(settings, command.services)))
 
@@ -205,4 +236,12 @@ def _client_command(settings: Settings, address: str, name: str) -> str:
         words += ["--address", address]
     if settings.data_folder != defaults.data_folder:
         words += ["--data-folder", str(settings.data_folder)]
-    return shlex.join(words)
+    return shlex.join([*words, *_trust(settings)])
+
+
+def _trust(settings: Settings) -> list[str]:
+    """What a client takes the cell by: the authority that `cell certs` leaves beside its certificate; else the system's."""
+    if settings.tls_cert_file is None:
+        return []
+    authority = settings.tls_cert_file.with_name("ca.pem")
+    return ["--ca-file", str(authority)] if authority.exists() else ["--tls"]

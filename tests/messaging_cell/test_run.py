@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import signal
 import socket
 import subprocess
@@ -255,3 +256,25 @@ def test_logs_are_json_where_nobody_watches(tmp_path: Path) -> None:
         assert cell.exit_code() == 0
         for line in cell.stderr.splitlines():
             assert {"event", "level", "timestamp", "logger"} <= json.loads(line).keys()
+
+
+@pytest.mark.parametrize("made", ["beside the certificate", "elsewhere"])
+def test_what_to_try_over_tls_says_what_to_trust(tmp_path: Path, made: str) -> None:
+    """The authority that `cell certs` leaves beside a certificate, and the commands work as they are; or the system's."""
+    certificates = tmp_path / "my certificates"
+    assert run(tmp_path, "certs", str(certificates)).returncode == 0
+    authority = certificates / "ca.pem"
+    if made == "elsewhere":
+        authority.rename(tmp_path / "ca.pem")
+    pair = [
+        f"--tls-{kind}-file={certificates / f'server.{end}'}"
+        for kind, end in (("cert", "pem"), ("key", "key"))
+    ]
+    with RunningCell(tmp_path, *pair) as cell:
+        (line,) = (line for line in cell.stdout.splitlines() if "chat alice" in line)
+        words = shlex.split(line)
+        if made == "elsewhere":
+            assert words[-1] == "--tls"
+        else:
+            assert words[-2:] == ["--ca-file", str(authority)]
+            assert "no conversations yet" in run(tmp_path / "elsewhere", *words[1:]).stdout
