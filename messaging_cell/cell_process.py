@@ -5,9 +5,10 @@ Importing this module imports grpc: call messaging_cell.runtime.prepare() before
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack, suppress
 from enum import Enum
+from typing import Any
 
 import structlog
 
@@ -205,6 +206,7 @@ class CellProcess:
     async def _make_server(self, log: EventLog, store: HistoryStore) -> None:
         settings, parts = self.settings, self._parts
         authenticator = await asyncio.to_thread(access_tokens.verifier, settings)
+        parts.callback(self._run(authenticator.watch_keys()).cancel)
         credentials = process_checks.client_port_credentials(settings)
         port = ClientPort(settings.listen, settings.max_frame_bytes, credentials, shared=settings.shared_port)
         self._client_port, self.client_address = port, port.address
@@ -308,11 +310,8 @@ class CellProcess:
 
         return self._run(watch() if parts else asyncio.sleep(0))
 
-    def _run(self, work: Awaitable[None]) -> "asyncio.Task[None]":
-        async def run() -> None:
-            await work
-
-        task = asyncio.create_task(run())
+    def _run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

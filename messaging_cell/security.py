@@ -1,5 +1,6 @@
 """Access tokens: JSON Web Tokens (RFC 7519), checked by PyJWT against the keys that the settings name."""
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -25,7 +26,7 @@ _CACHE_TOKENS = 20_000
 _LAST_S = 253_402_300_799
 """The end of the year 9999, seconds since 1970: JSON may hold a later time, of which nothing else here could speak."""
 _REFRESH_S = 1.0
-"""How often a key file is looked at, when tokens come."""
+"""How often keys are looked at: one stat of a file, and of keys at a URL whether it is time to fetch them."""
 _REFUSALS: dict[type[jwt.PyJWTError], str] = {
     jwt.ExpiredSignatureError: "the access token has expired",
     jwt.ImmatureSignatureError: "the access token is not valid yet",
@@ -93,6 +94,15 @@ class TokenVerifier:
         identity = self._check(token)
         self._remember(digest, identity)
         return identity
+
+    async def watch_keys(self) -> None:
+        """Take up changed keys though no token comes, until cancelled: the next one may be of a key that was taken out."""
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            try:
+                self._refresh_keys()
+            except Exception:  # or nobody would look any more
+                _log.exception("keys of access tokens cannot be looked at")
 
     def _refresh_keys(self) -> None:
         if (now_s := self._monotonic_s()) < self._look_at_s:

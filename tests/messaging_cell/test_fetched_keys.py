@@ -1,5 +1,6 @@
 """Keys from a URL: rotation, a provider that is away, and tokens with keys that nobody knows."""
 
+import asyncio
 import json
 import threading
 import time
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cell.history.v1 import history_pb2 as history
 from cell.history.v1 import history_pb2_grpc
+from messaging_cell import security
 from messaging_cell.fetched_keys import _AGAIN_S, _EVERY_S, FetchedKeySet, fetch_bytes, is_safe
 from messaging_cell.security import TokenRules, TokenVerifier
 from messaging_cell.token_keys import MAX_BYTES, KeysRefused
@@ -332,3 +334,40 @@ async def test_a_client_gets_through_a_change_of_keys(tmp_path: Path) -> None:
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         async with Client(cell.address, token("new")) as client:
             await client.send("with the new key", to="bob", timeout_s=100)
+
+
+async def test_a_key_that_was_taken_out_ends_though_no_token_comes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a quiet night the first token of such a key is refused: keys are fetched all the while."""
+    monkeypatch.setattr(security, "_REFRESH_S", 0.01)
+    verifier = world.verifier()
+    assert holds(verifier, "old")
+    world.answers[URL] = jwks("new")
+    watching = asyncio.create_task(verifier.watch_keys())
+    async with asyncio.timeout(DEADLINE_S):
+        while verifier._keys.fitting("ES256", "old"):
+            world.pass_time(_EVERY_S / 10)
+            await asyncio.sleep(0.01)
+    with pytest.raises((TokenInvalid, Refused)):
+        verifier.verify(token("old"))
+    watching.cancel()
+
+
+async def test_watching_goes_on_after_any_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or keys would stay as they are, and nobody would know."""
+    monkeypatch.setattr(security, "_REFRESH_S", 0.01)
+    verifier = world.verifier()
+    looks: list[None] = []
+
+    def refresh() -> bool:
+        looks.append(None)
+        raise ValueError("of no sort that is known")
+
+    monkeypatch.setattr(verifier._keys, "refresh", refresh)
+    watching = asyncio.create_task(verifier.watch_keys())
+    async with asyncio.timeout(DEADLINE_S):
+        while len(looks) < 3:
+            world.pass_time(1.0)
+            await asyncio.sleep(0.01)
+    watching.cancel()
