@@ -14,6 +14,7 @@ JAVA_MAJOR = 17
 """What Cassandra 5.0 runs on, neither older nor newer; Kafka 4 runs on it too."""
 _POM = Path(__file__).with_name("pom.xml")
 _JAVA_FOLDERS = ("/usr/lib/jvm", "/Library/Java/JavaVirtualMachines", "/opt/java")
+_OWN_COMMAND = Path("/proc/self/cmdline")
 _FETCH_TIMEOUT_S = 600
 
 
@@ -23,6 +24,10 @@ class EnginesMissing(Exception):
 
 def find_java() -> Path:
     """The `java` of JAVA_HOME, of PATH, or of the places where distributions put it. Raises EnginesMissing."""
+    if not _OWN_COMMAND.exists():
+        raise EnginesMissing(
+            "The servers are run on Linux only: they are told from other processes by /proc."
+        )
     found = []
     for java in _java_candidates():
         major = _major(java)

@@ -44,3 +44,12 @@ def test_tells_that_maven_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for _ in range(2):
         with pytest.raises(EnginesMissing, match="apt-get install maven"):
             artifacts.jars("kafka")
+
+
+def test_tells_that_they_run_on_linux_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere nobody could tell a server from another process, and its start would be waited for without end."""
+    a_java(tmp_path / "bin", "17.0.15")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(artifacts, "_OWN_COMMAND", tmp_path / "none")
+    with pytest.raises(EnginesMissing, match="on Linux only"):
+        artifacts.find_java()
