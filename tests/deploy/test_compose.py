@@ -292,3 +292,12 @@ def test_what_the_reader_does_not_know_is_refused(text: str, tmp_path: Path) -> 
     (tmp_path / "file").write_text(text)
     with pytest.raises(NotRead):
         read(tmp_path / "file")
+
+
+@both
+def test_the_image_is_built_once(size: str) -> None:
+    """Who builds the same tag at once is in each other's way: one service does, the others neither build nor fetch it."""
+    ours = {name: SERVICES[size][name] for name in OURS}
+    assert {service["image"] for service in ours.values()} == {"messaging-cell"}
+    assert [name for name, service in ours.items() if "build" in service] == ["certs"]
+    assert all(service.get("pull_policy") == "never" for name, service in ours.items() if name != "certs")
