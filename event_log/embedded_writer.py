@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 from event_log import embedded_file as file
 from event_log.port import Fate, LogRecord, LogUnavailable, NewRecord, Settled
 from messaging_core.clock import steady_us
-from messaging_core.sqlite import Checkpointer, Reserve, connect, end_if_fsync_failed, is_disk_full
+from messaging_core.sqlite import (
+    Checkpointer,
+    Reserve,
+    connect,
+    end_if_fsync_failed,
+    is_disk_full,
+    is_write_failed,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -193,7 +200,7 @@ class Writer:
         """
         end_if_fsync_failed(error)
         _logger.error("the log cannot be written: %s", error)
-        if is_disk_full(error):
+        if is_disk_full(error) or (is_write_failed(error) and self._reserve.is_all_there_is()):
             self._full = True
             self._reserve.give_up()
         self._roll_back()

@@ -22,6 +22,9 @@ _RESTART_WAIT_MS = 100
 """For how long at most, at a time: a reader may stay for ever, writers must not wait for it."""
 _LOCK_FILE = "lock"
 _NO_ROOM_TO_OPEN = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_PROBE_BYTES = 1 << 20
+"""Room for some transactions; a disk with less is full."""
 _FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 
@@ -66,6 +69,11 @@ def _set(connection: sqlite3.Connection, path: Path, pragma: str, value: str, ex
 def is_disk_full(error: BaseException) -> bool:
     """Whether SQLite says that there is no room."""
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def is_write_failed(error: BaseException) -> bool:
+    """Whether a write failed otherwise, which may be for want of room, too: a used up quota is an I/O error to SQLite."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_WRITE
 
 
 def lacks_room_to_open(error: BaseException) -> bool:
@@ -179,11 +187,24 @@ class Reserve:
             return True
         except OSError as error:
             self.give_up()
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in _NO_ROOM:
                 return False
             raise
         finally:
             os.close(descriptor)
+
+    def is_all_there_is(self) -> bool:
+        """Whether the disk, or the user's quota of it, has no room beside the reserve, which is there."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR)
+            try:
+                _allocate(descriptor, self._size_bytes + _PROBE_BYTES)
+            finally:
+                os.ftruncate(descriptor, self._size_bytes)
+                os.close(descriptor)
+        except OSError as error:
+            return error.errno in _NO_ROOM
+        return False
 
     def give_up(self) -> None:
         """Free the room. Idempotent."""

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import re
+import resource
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -390,6 +392,39 @@ async def test_a_full_disk_refuses_appends_and_lets_commits_through(
     assert settled_after == Settled(0, Fate.APPENDED, 1)
     assert [r.value for r in await log.read(0, 0, 1 << 20)] == [b"before", b"after"]
     await member.consumer.close()
+    await log.close()
+
+
+@contextmanager
+def file_size_limit(size_bytes: int) -> Iterator[None]:
+    """Writes beyond fail as those beyond a quota do: not with ENOSPC, so that SQLite speaks of an I/O error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+async def test_a_limit_that_is_no_full_disk_is_one_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a quota: certainly not appended, the reserve is given up, then LogFull at once; room heals it."""
+    log = await open_embedded(tmp_path, reserve_bytes=1 << 20)
+    await append(log, (0, b"before"))
+    with file_size_limit(1 << 19):
+        settled = await append(log, *((0, bytes(200_000)) for _ in range(5)))
+        assert {s.fate for s in settled} == {Fate.NOT_APPENDED}
+        assert "disk I/O error" in caplog.text
+        assert not (tmp_path / RESERVE_NAME).exists()
+        with pytest.raises(LogFull, match="disk is full"):
+            log.append([NewRecord(0, b"x", 0)], lambda _: None)
+    await eventually(lambda: not log._full)
+    (after,) = await append(log, (0, b"after"))
+    assert after == Settled(0, Fate.APPENDED, 1)
+    await log.close()
+    log = await open_embedded(tmp_path)
+    assert [r.value for r in await log.read(0, 0, 1 << 20)] == [b"before", b"after"]
     await log.close()
 
 

@@ -129,6 +129,27 @@ def test_a_reserve_that_does_not_fit_takes_nothing(tmp_path: Path, monkeypatch: 
         assert not (tmp_path / "reserve").exists()
 
 
+def test_the_reserve_knows_whether_it_is_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing beside it can be allocated for want of room or a quota. It stays as large as it was."""
+    reserve = Reserve(tmp_path / "reserve", 1 << 20)
+    assert reserve.restore()
+    assert not reserve.is_all_there_is()
+    for code, expected in ((errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)):
+
+        def fail(descriptor: int, size_bytes: int, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(sqlite, "_allocate", fail)
+        assert reserve.is_all_there_is() is expected
+        assert (tmp_path / "reserve").stat().st_size == 1 << 20
+        assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1 << 20
+    reserve.give_up()
+    assert not reserve.is_all_there_is()
+    assert not (tmp_path / "reserve").exists()
+
+
 def test_the_checkpointer_moves_pages_and_bounds_the_log(
     tmp_path: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
