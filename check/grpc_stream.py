@@ -65,6 +65,11 @@ class GrpcStream(asyncio.Protocol):
         self._on_end = _ignore
         self._transport.close()
 
+    def abort(self) -> None:
+        """The same at once, whether or not what was sent has gone: where nobody takes it, `close` would wait for long."""
+        self._on_end = _ignore
+        self._transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
         self._transport = cast(asyncio.Transport, transport)
@@ -156,6 +161,9 @@ class _NotConnected(asyncio.Transport):
     """Before there is a connection."""
 
     def close(self) -> None:
+        """Nothing to close."""
+
+    def abort(self) -> None:
         """Nothing to close."""
 
     def is_closing(self) -> bool:

@@ -5,8 +5,10 @@ counted, writes its clients' ledgers where it was told to, and ends when its inp
 """
 
 import asyncio
+import errno
 import itertools
 import json
+import os
 import pickle
 import random
 import signal
@@ -195,7 +197,7 @@ class ClientProcess:
             assert client.live is not None
             await client.live
         except BaseException:
-            client.stream.close()
+            client.stream.abort()
             raise
         client.live = None
 
@@ -233,7 +235,10 @@ class ClientProcess:
             opened.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.bind((spec.sources[number % len(spec.sources)], 0))
-            await loop.sock_connect(opened, (host, int(port)))
+            # The transport waits for the connection. uvloop's sock_connect cannot always be cancelled where descriptors come
+            # and go: a client whose time to connect was over stood still for good.
+            if (code := opened.connect_ex((host, int(port)))) not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
         except BaseException:
             opened.close()
             raise

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -95,3 +96,18 @@ async def test_what_is_sent_on_a_closed_stream_goes_nowhere(port: int) -> None:
     await asyncio.sleep(0.05)
     other.stream.send(b"later still")
     assert not caller.reasons + other.reasons
+
+
+async def test_a_connection_that_nobody_takes_from_is_aborted() -> None:
+    """An attempt that is given up lets its socket go at once, though what it has sent is not taken."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        caller = _Caller()
+        transport, _ = await loop.create_connection(lambda: caller.stream, *silent.getsockname())
+        while not transport.get_write_buffer_size():  # until no more of it fits into anything
+            caller.stream._transport.write(bytes(1 << 20))
+        opened = transport.get_extra_info("socket")
+        caller.stream.abort()
+        while opened.fileno() != -1:
+            await asyncio.sleep(0.01)
+    assert not caller.reasons
