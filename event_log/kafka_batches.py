@@ -69,7 +69,7 @@ class Waiting(NamedTuple):
     tag: Any
     on_settled: OnSettled
     deadline_s: float
-    """By `steady_us`, which goes on while the machine sleeps: what lands later than that may be a second message (R3)."""
+    """By `passing_s`, which goes on while the machine sleeps: what lands later than that may be a second message (R3)."""
 
 
 class Batch:

@@ -31,7 +31,7 @@ from event_log.port import (
     Settled,
     checked_bytes,
 )
-from messaging_core.clock import steady_us
+from messaging_core.clock import passing_s
 from telemetry.metrics import Figure
 
 _logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Producer:
         if not records:
             return
         self._pending_bytes += size_bytes
-        deadline_s = steady_us() / 1e6 + self._settings.delivery_timeout_s
+        deadline_s = passing_s() + self._settings.delivery_timeout_s
         sendable = False
         for partition, value, tag in records:
             lane = self._lanes[partition]
@@ -137,15 +137,13 @@ class Producer:
         if self._producer_id < 0:
             self._once("producer id", self._init_producer)
             return
-        now, steady_s = self._loop.time(), steady_us() / 1e6
+        now, passed_s = self._loop.time(), passing_s()
         by_node: dict[int, list[Lane]] = {}
         wake_at = now + _LONGEST_PAUSE_S
         for partition in self._due:
             lane = self._lanes[partition]
-            if (
-                lane.deadline_s <= steady_s
-            ):  # the machine slept, or this process stood still, since they were looked at
-                self._give_up(steady_s)
+            if lane.deadline_s <= passed_s:  # the machine slept, or this process stood still, since last time
+                self._give_up(passed_s)
                 return
             if lane.not_before > now:
                 wake_at = min(wake_at, lane.not_before)
@@ -293,7 +291,7 @@ class Producer:
 
     def _expire(self) -> None:
         self._sweep = None
-        self._give_up(steady_us() / 1e6)
+        self._give_up(passing_s())
 
     def _give_up(self, now_s: float) -> None:
         """Settle what has had its time by then."""

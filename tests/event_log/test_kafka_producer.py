@@ -18,7 +18,7 @@ from event_log.kafka_connection import ConnectionLost
 from event_log.kafka_producer import MAX_REQUESTS_PER_NODE, Producer
 from event_log.kafka_settings import KafkaLogSettings
 from event_log.port import Fate, LogFull, LogUnavailable, NewRecord, Settled
-from messaging_core.clock import steady_us
+from messaging_core.clock import passing_s
 from tests.event_log.driving import PATIENCE_S
 
 PARTITIONS = 8
@@ -250,7 +250,7 @@ async def test_the_time_of_an_append_goes_on_while_the_machine_sleeps(
     producer = a_producer(brokers)
     producer.append(records(0, b"before"), told)
     await asyncio.sleep(0.05)
-    monkeypatch.setattr(kafka_producer, "steady_us", lambda: steady_us() + 3_600_000_000)
+    monkeypatch.setattr(kafka_producer, "passing_s", lambda: passing_s() + 3_600.0)
     brokers.reachable = True
     brokers.purposes.add("append-0")
     producer.append(records(1, b"after"), told)
