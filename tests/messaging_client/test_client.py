@@ -44,7 +44,7 @@ from messaging_client import (
     connection,
 )
 from messaging_client.kept import Change, Kept, Moved, OfUser
-from tests.messaging_client.scripted_cell import Script, Talk, message_event, scripted_cell
+from tests.messaging_client.scripted_cell import Script, ScriptedCell, Talk, message_event, scripted_cell
 
 QUICK = ClientSettings(backoff_s=0.05, max_backoff_s=0.2, leave_s=0.5)
 LONG_S = 50.0
@@ -1273,11 +1273,8 @@ async def test_a_question_survives_the_connection_that_it_was_asked_on(
 
     async with scripted_cell(ends, serve) as cell, client_of(cell.address) as client:
         await client.online()
-        cell.silent_calls = 1
-        asking = asyncio.create_task(take_conversations(client))
         async with asyncio.timeout(LONG_S):
-            while cell.silent_calls:
-                await asyncio.sleep(0.01)
+            asking = await unanswered(cell, client)
             leave.set()
             assert await asking == []
 
@@ -1288,14 +1285,20 @@ async def test_a_question_of_a_client_that_is_closed_says_so() -> None:
         client = client_of(cell.address)
         await client.start()
         await client.online()
-        cell.silent_calls = 1
-        asking = asyncio.create_task(take_conversations(client))
         async with asyncio.timeout(LONG_S):
-            while cell.silent_calls:
-                await asyncio.sleep(0.01)
+            asking = await unanswered(cell, client)
             await client.close()
             with pytest.raises(ClientFailed, match="closed"):
                 await asking
+
+
+async def unanswered(cell: ScriptedCell, client: Client) -> "asyncio.Task[list[Conversation]]":
+    """A question that the cell has and does not answer."""
+    cell.silent_calls = 1
+    asking = asyncio.create_task(take_conversations(client))
+    while cell.silent_calls:
+        await asyncio.sleep(0.01)
+    return asking
 
 
 async def take_conversations(client: Client) -> list[Conversation]:
